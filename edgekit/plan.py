@@ -18,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """Base of all plan records: immutable, unknown fields are ignored."""
 
 
-class Compute(Record, tag="compute"):
+class Compute(Record, frozen=True, tag="compute"):
     """Run one node on one processor.
 
     Parameters
@@ -36,7 +36,7 @@ class Compute(Record, tag="compute"):
     after: tuple[int, ...] = ()
 
 
-class Move(Record, tag="move"):
+class Move(Record, frozen=True, tag="move"):
     """Copy a tensor over a link, from one memory to another.
 
     ``size_bytes`` is what crosses the link.
@@ -50,7 +50,7 @@ class Move(Record, tag="move"):
     after: tuple[int, ...] = ()
 
 
-class Gather(Record, tag="gather"):
+class Gather(Record, frozen=True, tag="gather"):
     """Read rows of a constant from storage, for instance embeddings of the tokens at hand."""
 
     tensor: str
@@ -59,15 +59,15 @@ class Gather(Record, tag="gather"):
     after: tuple[int, ...] = ()
 
 
-class Repeat(Record, tag="repeat"):
-    """Run the steps ``first`` to ``last`` (inclusive) ``count`` times, for instance once a patch."""
+class Repeat(Record, frozen=True, tag="repeat"):
+    """Run steps ``first`` to ``last`` (inclusive) ``count`` times, for instance once a patch."""
 
     first: int
     last: int
     count: int
 
 
-class Select(Record, tag="select"):
+class Select(Record, frozen=True, tag="select"):
     """Run one of several step ranges, chosen at run time; memory is planned for the largest.
 
     ``cases`` are (first, last) step ranges, inclusive.
@@ -80,7 +80,7 @@ class Select(Record, tag="select"):
 Step = Compute | Move | Gather | Repeat | Select
 
 
-class PlannedBuffer(Record):
+class PlannedBuffer(Record, frozen=True):
     """Where one tensor lies, and from which step to which.
 
     ``first_step`` and ``last_step`` are indices into ``Plan.steps``, both inclusive. A tensor that
@@ -97,7 +97,7 @@ class PlannedBuffer(Record):
     alias_of: str | None = None
 
 
-class MemoryUse(Record):
+class MemoryUse(Record, frozen=True):
     """What a plan needs of one memory, to the byte.
 
     Parameters
@@ -136,7 +136,7 @@ class MemoryUse(Record):
     peak_step: str = ""
 
 
-class Placement(Record):
+class Placement(Record, frozen=True):
     """Where a node runs, and why."""
 
     node: str
@@ -144,7 +144,7 @@ class Placement(Record):
     reason: str
 
 
-class StepCost(Record):
+class StepCost(Record, frozen=True):
     """Modelled time and energy of one step.
 
     ``bound`` says what limits it: ``compute``, ``memory``, ``link`` or ``overhead``.
@@ -158,7 +158,7 @@ class StepCost(Record):
     bound: str
 
 
-class Estimates(Record):
+class Estimates(Record, frozen=True):
     """Time and energy of one inference, and how they were obtained."""
 
     latency_s: float
@@ -167,7 +167,7 @@ class Estimates(Record):
     breakdown: tuple[StepCost, ...] = ()
 
 
-class Plan(Record):
+class Plan(Record, frozen=True):
     """The plan of a static graph on one device.
 
     Parameters

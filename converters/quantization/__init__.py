@@ -1,0 +1,1 @@
+"""Quantizers, their reports, and the choice between them."""

@@ -1,0 +1,1 @@
+"""Sessions and executors: what runs a package."""

@@ -1,0 +1,62 @@
+# Sourced by the other scripts: a virtual environment in .venv with edgekit installed from this checkout.
+#
+#   setup_environment EXTRAS    for instance "onnx,tflite" or "onnx,tflite,test,lint"
+#
+# Installs again only when pyproject.toml, CMakeLists.txt, a C source or the extras changed.
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV="$ROOT/.venv"
+export PATH="$VENV/bin:$PATH" VIRTUAL_ENV="$VENV" PIP_DISABLE_PIP_VERSION_CHECK=1
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+        echo "please run as root: $*" >&2
+        exit 1
+    fi
+}
+
+apt_install() {
+    command -v apt-get >/dev/null || { echo "please install: $*" >&2; exit 1; }
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+find_python() {
+    local name
+    for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    echo "Python 3.11 or newer is needed (set PYTHON to name one)" >&2
+    exit 1
+}
+
+check_links() {
+    if [ ! -d "$ROOT/edgekit/converters" ]; then
+        echo "edgekit/converters is not a link to ../converters: git config core.symlinks true && git checkout -- edgekit" >&2
+        exit 1
+    fi
+}
+
+fingerprint() {
+    (cd "$ROOT" && cat pyproject.toml CMakeLists.txt && find edgekit/csrc -type f -exec cat {} + && echo "$1") | sha256sum
+}
+
+setup_environment() {
+    local extras=$1 python
+    check_links
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+    if [ ! -x "$VENV/bin/python" ]; then
+        python=$(find_python)
+        "$python" -m venv "$VENV" 2>/dev/null || { apt_install python3-venv && "$python" -m venv "$VENV"; }
+    fi
+    if [ "$(cat "$VENV/.fingerprint" 2>/dev/null)" != "$(fingerprint "$extras")" ]; then
+        echo "setting up $VENV with edgekit[$extras] ..." >&2
+        "$VENV/bin/python" -m pip install -q --upgrade pip
+        "$VENV/bin/python" -m pip install -q -e "$ROOT[$extras]"
+        fingerprint "$extras" >"$VENV/.fingerprint"
+    fi
+}

@@ -42,7 +42,7 @@ def assets() -> Path:
 
 @pytest.fixture(scope="session")
 def asset(assets: Path) -> Find:
-    """Return a function that finds one file or folder of the assets, and fails where it is missing."""
+    """Return a function that finds a file or folder of the assets (missing: the test fails)."""
 
     def find(name: str) -> Path:
         path = assets / name

@@ -1,0 +1,1 @@
+"""One self-contained HTML page about a package: every byte, every millisecond, and why."""

@@ -1,0 +1,123 @@
+"""The page: puts the sections together, with the style sheet inside, so that one file is enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from edgekit.package import Package
+from edgekit.plan import Compute, Move, Step
+from edgekit.report.memory_map import memory_map
+from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
+from edgekit.report.tables import html_table
+from edgekit.report.timeline import timeline
+from edgekit.units import format_seconds
+
+
+def write_report(package: Package, path: Path) -> Path:
+    """Write the report of a package as one HTML file that needs no network.
+
+    The file appears complete or not at all.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(render(package), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def render(package: Package) -> str:
+    """Return the report of a package as HTML."""
+    manifest, plan = package.manifest, package.plan
+    style = resources.files("edgekit.report").joinpath("style.css").read_text(encoding="utf-8")
+    title = f"{manifest.name} on {manifest.device}"
+    body = "\n".join(
+        [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="sub">executed by {escape(plan.executor)}; '
+            f"{manifest.model.parameters:,} parameters, {manifest.model.macs:,} "
+            f"multiply-accumulates, {escape(_interface(package))}</p>",
+            tiles(package),
+            *_sections(package),
+        ]
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _sections(package: Package) -> Iterator[str]:
+    plan = package.plan
+    names = [step_name(step) for step in plan.steps]
+    yield memory_section(plan)
+    for memory in plan.memories:
+        if any(buffer.memory == memory.name for buffer in plan.buffers):
+            yield f"<h3>{escape(memory.name)} over time</h3>"
+            yield memory_map(plan, memory, names)
+            yield (
+                '<p class="key">One rectangle a buffer: steps to the right, addresses upwards. '
+                "The dashed line is the sum of live bytes, below which no arena can go. "
+                "Point at a buffer for its name and size.</p>"
+            )
+    if plan.estimates is not None:
+        yield "<h2>Time</h2>"
+        yield (
+            f"<p>One inference takes {format_seconds(plan.estimates.latency_s)} "
+            f"({plan.estimates.kind}). Bars show what limits each step.</p>"
+        )
+        yield timeline(plan.estimates)
+        yield (
+            '<p class="key">limited by<i class="m0"></i>compute<i class="m1"></i>memory'
+            '<i class="m2"></i>overhead</p>'
+        )
+    yield layer_section(package)
+    yield accuracy_section(package.manifest.accuracy)
+    yield _provenance(package)
+
+
+def _interface(package: Package) -> str:
+    model = package.manifest.model
+    inputs = ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in model.inputs)
+    outputs = ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in model.outputs)
+    return f"{inputs} to {outputs}"
+
+
+def step_name(step: Step) -> str:
+    """Return what a step is called in pictures and tables."""
+    if isinstance(step, Compute):
+        return step.node
+    if isinstance(step, Move):
+        return f"move {step.tensor}"
+    return type(step).__name__.lower()
+
+
+def _provenance(package: Package) -> str:
+    manifest = package.manifest
+    parts = [(part.path, f"{part.size_bytes:,}", part.sha256[:16]) for part in manifest.parts]
+    source = _pairs(manifest.model.source)
+    recipe = _pairs({key: str(value) for key, value in manifest.recipe.items()})
+    return (
+        "<h2>What is in the package</h2>"
+        + html_table(("part", "bytes", "SHA-256 (first 16 digits)"), parts, numeric=(1,))
+        + (f"<h3>Source model</h3>{source}" if source else "")
+        + (f"<h3>Recipe</h3>{recipe}" if recipe else "")
+        + f'<p class="note">edgekit {escape(manifest.edgekit_version)}, package format '
+        f"{manifest.format_version}.</p>"
+    )
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return html_table(("", ""), list(values.items())) if values else ""

@@ -1,0 +1,1 @@
+"""Encoders of the BERT family, built from a configuration and a checkpoint."""

@@ -17,8 +17,12 @@ Confidence = Literal["high", "medium", "low"]
 DeviceKind = Literal["phone", "sbc", "mcu", "nand_chiplet", "heterogeneous", "cloud"]
 ProcessorKind = Literal["cpu", "gpu", "npu", "mcu", "cloud", "nand"]
 MemoryKind = Literal["ram", "flash", "storage", "vram"]
-OP_CLASSES = ("conv", "depthwise", "matmul", "elementwise")
-"""Classes of operators that a processor runs at different efficiency."""
+OP_CLASSES = ("conv", "conv3x3", "depthwise", "matmul", "elementwise")
+"""Classes of operators that a processor runs at different efficiency.
+
+``conv3x3`` is a 3x3 convolution of stride 1, for which some libraries use Winograd's algorithm;
+where a profile has no entry for it, ``conv`` holds.
+"""
 
 
 class ProfileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,8 +100,9 @@ class Processor(ProfileRecord, frozen=True):
         Peak multiply-accumulates per second of all cores together. A dtype that is missing cannot
         run here; no entry at all means that the peak is not known, and nothing is placed here.
     efficiency : mapping of operator class to Quantity
-        Fraction of the peak that real kernels reach: ``conv``, ``depthwise``, ``matmul``,
-        ``elementwise``; a key such as ``conv/int8`` holds for one dtype only and goes first.
+        Fraction of the peak that real kernels reach, by :data:`OP_CLASSES`; a key such as
+        ``conv/int8`` holds for one dtype only and goes first. More than 1 where an algorithm needs
+        fewer operations than the direct form.
     instructions_per_mac, cycles_per_instruction : mapping as ``efficiency``, Quantity
         The microcontroller model; for ``elementwise`` the unit is instructions per output element.
     launch_overhead_s : Quantity
@@ -110,6 +115,8 @@ class Processor(ProfileRecord, frozen=True):
         What this processor reaches from ``memory``, where less than the memory can give.
     batch_cost : mapping of ``dtype/n`` to Quantity
         Time of a matrix product with n rows over the time with one row (verification tables).
+    made_of : tuple of str
+        Other processors of the profile whose cores it uses: they cannot work at the same time.
     features : tuple of str
         Instruction set features, for instance ``dsp``, ``fpu-sp``, ``dotprod``, ``i8mm``.
     operators : tuple of str
@@ -136,6 +143,7 @@ class Processor(ProfileRecord, frozen=True):
     active_power_w: Quantity | None = None
     bandwidth_bytes_per_s: Quantity | None = None
     batch_cost: dict[str, Quantity] = {}
+    made_of: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     reached_by: tuple[str, ...] = ()

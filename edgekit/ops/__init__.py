@@ -15,7 +15,9 @@ from edgekit.errors import InternalError, UnsupportedOpError
 from edgekit.graph import Node
 from edgekit.ops.spec import OpSpec
 
-_NOT_OPERATORS = frozenset({"spec", "evaluate", "int8", "windows", "broadcast", "shapes"})
+_NOT_OPERATORS = frozenset(
+    {"spec", "evaluate", "cases", "checks", "fixed_point", "int8", "windows", "broadcast", "shapes"}
+)
 """Modules of this folder that hold shared arithmetic instead of operators."""
 
 

@@ -1,0 +1,103 @@
+"""Tensors and data for the test cases of operators: seeded, small, named by their role."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from edgekit.dtypes import Array, DType
+from edgekit.graph import Attr, Node, Quantization, Tensor, TensorKind
+from edgekit.ops.spec import OpCase, OpView, TensorType
+
+Input = tuple[Tensor, Array]
+"""A declared tensor and its data."""
+
+
+def _generator(name: str, shape: tuple[int, ...]) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(f"{name}{shape}".encode()))
+
+
+def float_input(
+    name: str, shape: tuple[int, ...], low: float = -3.0, high: float = 3.0, *, const: bool = False
+) -> Input:
+    """Return a float32 input with values uniform between ``low`` and ``high``."""
+    data = _generator(name, shape).uniform(low, high, shape).astype(np.float32)
+    return _declared(name, data, None, const=const)
+
+
+def int8_input(
+    name: str,
+    shape: tuple[int, ...],
+    scale: float = 0.05,
+    zero_point: int = 0,
+    *,
+    const: bool = False,
+) -> Input:
+    """Return an int8 input with values over the whole range."""
+    data = _generator(name, shape).integers(-128, 128, shape).astype(np.int8)
+    return _declared(name, data, Quantization.per_tensor(scale, zero_point), const=const)
+
+
+def int8_weights(name: str, shape: tuple[int, ...], axis: int, scale: float = 0.02) -> Input:
+    """Return constant int8 weights, symmetric, with another scale for each channel."""
+    data = _generator(name, shape).integers(-127, 128, shape).astype(np.int8)
+    channels = shape[axis]
+    scales = np.linspace(0.5 * scale, 1.5 * scale, channels, dtype=np.float32)
+    quantization = Quantization(scales, np.zeros(channels, np.int32), axis)
+    return Tensor.constant(name, data, quantization), data
+
+
+def int32_bias(name: str, channels: int, magnitude: int = 4000) -> Input:
+    """Return a constant int32 bias."""
+    data = _generator(name, (channels,)).integers(-magnitude, magnitude, channels, np.int32)
+    return Tensor.constant(name, data), data
+
+
+def integer_input(name: str, shape: tuple[int, ...], dtype: DType, low: int, high: int) -> Input:
+    """Return an input of integers that are not quantized, from ``low`` up to ``high - 1``."""
+    data = _generator(name, shape).integers(low, high, shape).astype(dtype.numpy)
+    return _declared(name, data, None, const=False)
+
+
+def channels_first(given: Input) -> Input:
+    """Return an input of four axes with axis 3 moved to the place of axis 1."""
+    tensor, data = given
+    turned = np.ascontiguousarray(data.transpose(0, 3, 1, 2))
+    return _declared(tensor.name, turned, tensor.quantization, const=tensor.is_constant)
+
+
+def case(
+    id: str,
+    infer: Callable[[OpView], Sequence[TensorType]],
+    inputs: Sequence[Input | None],
+    attrs: Mapping[str, Attr] | None = None,
+    *,
+    scale: float | None = None,
+    zero_point: int = 0,
+    tolerance: float = 0.0,
+) -> OpCase:
+    """Return a case whose outputs have the inferred shapes.
+
+    Parameters
+    ----------
+    scale, zero_point
+        Quantization of all outputs; none without ``scale``.
+    """
+    tensors = tuple(None if given is None else given[0] for given in inputs)
+    names = tuple("" if tensor is None else tensor.name for tensor in tensors)
+    types = infer(OpView(Node(id, id, names, (), attrs or {}), tensors, ()))
+    quantization = None if scale is None else Quantization.per_tensor(scale, zero_point)
+    outputs = tuple(
+        Tensor(f"y{index}", kind.shape, kind.dtype, TensorKind.ACTIVATION, quantization)
+        for index, kind in enumerate(types)
+    )
+    return OpCase(id, tuple(inputs), outputs, attrs or {}, tolerance)
+
+
+def _declared(name: str, data: Array, quantization: Quantization | None, *, const: bool) -> Input:
+    if const:
+        return Tensor.constant(name, data, quantization), data
+    dtype = DType.from_numpy(data.dtype)
+    return Tensor(name, tuple(data.shape), dtype, TensorKind.INPUT, quantization), data

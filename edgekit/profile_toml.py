@@ -38,7 +38,8 @@ def _lines(table: Mapping[str, Any], prefix: str) -> list[str]:
             for item in value:
                 nested += ["", f"[[{path}]]", *_lines(item, f"{path}.")]
         else:
-            lines.append(f"{_key(key)} = {_value(value)}")
+            text = _address(value) if key == "address" else _value(value)
+            lines.append(f"{_key(key)} = {text}")
     return lines + nested
 
 
@@ -49,6 +50,11 @@ def _is_array_of_tables(value: object) -> bool:
 def _key(key: str) -> str:
     plain = key.replace("_", "").replace("-", "")
     return key if plain.isascii() and plain.isalnum() else json.dumps(key)
+
+
+def _address(quantity: Mapping[str, Any]) -> str:
+    rest = {key: item for key, item in quantity.items() if key != "value"}
+    return f"{{ value = {int(quantity['value']):#010x}, {_value(rest)[2:]}"
 
 
 def _value(value: Any) -> str:

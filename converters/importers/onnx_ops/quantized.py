@@ -1,0 +1,143 @@
+"""Models that are quantized already, in the QDQ and the QOperator style.
+
+``QuantizeLinear`` and ``DequantizeLinear`` become ``quantize`` and ``dequantize``, with the scale
+and zero point on the int8 tensor. A QOperator layer becomes its float operator between the two.
+Quantized weights and biases become float constants.
+
+Source: ONNX operator reference, QuantizeLinear-13, DequantizeLinear-13, QLinearConv-10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgekit.converters.importers.onnx_ops.layer import Layer, Mapper
+from edgekit.converters.importers.onnx_ops.spatial import conv2d
+from edgekit.dtypes import Array, DType
+from edgekit.graph import Quantization, Tensor
+
+
+def _quantization(
+    layer: Layer, tensor: Tensor, scale_input: int, zero_input: int, axis: int
+) -> Quantization:
+    """Return what constant scale and zero point inputs say about a tensor."""
+    scale = layer.constant(scale_input).astype(np.float32)
+    zero: Array = np.zeros(scale.shape, np.int32)
+    if layer.has(zero_input):
+        zero = layer.constant(zero_input).astype(np.int32)
+    if scale.shape != zero.shape or not np.all(np.isfinite(scale)) or not np.all(scale > 0):
+        raise layer.fail("scale and zero point must be positive numbers of one shape")
+    if scale.size == 1:
+        return Quantization(scale.reshape(1), zero.reshape(1).astype(np.int32))
+    axis = layer.axis(axis, len(tensor.shape))
+    if scale.shape != (tensor.shape[axis],):
+        raise layer.refuse("only one scale for the tensor, or one for each channel, is supported")
+    return Quantization(scale, zero.astype(np.int32), axis)
+
+
+def _stored_type(layer: Layer, zero_input: int) -> DType:
+    """Return the quantized type: that of the zero point, uint8 without one."""
+    return layer.tensor(zero_input).dtype if layer.has(zero_input) else DType.UINT8
+
+
+def _quantized(layer: Layer, name: str, scale_input: int, zero_input: int) -> str:
+    tensor = layer.builder.tensors[name]
+    quantization = _quantization(layer, tensor, scale_input, zero_input, _axis_attr(layer))
+    dtype = _stored_type(layer, zero_input)
+    return layer.emit_quantize(name, dtype, quantization)
+
+
+def _dequantized(
+    layer: Layer, index: int, scale_input: int, zero_input: int, *, axis: int | None = None
+) -> str:
+    """Return the real values of a quantized input; a float constant where it is constant."""
+    tensor = layer.tensor(index)
+    axis = _axis_attr(layer) if axis is None else axis
+    quantization = _quantization(layer, tensor, scale_input, zero_input, axis)
+    if tensor.is_constant:
+        real = dequantized_array(tensor.data, quantization)
+        layer.builder.spend(real.nbytes, layer.origin)
+        return layer.add_constant(real)
+    if tensor.quantization is None:
+        layer.builder.tensors[tensor.name] = replace(tensor, quantization=quantization)
+    elif not tensor.quantization.same_as(quantization):
+        raise layer.refuse(f"{tensor.name} is read with another scale than it was written with")
+    return layer.emit("dequantize", [tensor.name])
+
+
+def _axis_attr(layer: Layer) -> int:
+    return layer.int_attr("axis", 1)
+
+
+def dequantized_array(data: Array, quantization: Quantization) -> Array:
+    """Return ``scale * (stored - zero_point)`` as float32."""
+    scale, zero = quantization.scale, quantization.zero_point
+    if quantization.axis is not None:
+        shape = [1] * data.ndim
+        shape[quantization.axis] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    else:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    return ((data.astype(np.int64) - zero) * scale).astype(np.float32)
+
+
+def _quantize_linear(layer: Layer) -> tuple[str, ...]:
+    return (_quantized(layer, layer.input(0), 1, 2),)
+
+
+def _dequantize_linear(layer: Layer) -> tuple[str, ...]:
+    return (_dequantized(layer, 0, 1, 2),)
+
+
+def _qlinear_conv(layer: Layer) -> tuple[str, ...]:
+    """Map x, scale, zero; weights, scale, zero; output scale, zero; int32 bias."""
+    x = _dequantized(layer, 0, 1, 2)
+    weights = _dequantized(layer, 3, 4, 5, axis=0)
+    bias = ""
+    if layer.has(8):
+        scale = layer.constant(1).astype(np.float32) * layer.constant(4).astype(np.float32)
+        real = layer.constant(8).astype(np.float32) * scale.reshape(-1)
+        bias = layer.add_constant(real.astype(np.float32))
+    return (_quantized(layer, conv2d(layer, x, weights, bias), 6, 7),)
+
+
+def _qlinear_matmul(layer: Layer) -> tuple[str, ...]:
+    a, b = _dequantized(layer, 0, 1, 2), _dequantized(layer, 3, 4, 5)
+    return (_quantized(layer, layer.emit("matmul", [a, b]), 6, 7),)
+
+
+def _qlinear_binary(op: str) -> Mapper:
+    """Map the com.microsoft forms: a, scale, zero; b, scale, zero; output scale, zero."""
+
+    def mapper(layer: Layer) -> tuple[str, ...]:
+        a, b = _dequantized(layer, 0, 1, 2), _dequantized(layer, 3, 4, 5)
+        return (_quantized(layer, layer.emit(op, [a, b]), 6, 7),)
+
+    return mapper
+
+
+def _qlinear_sigmoid(layer: Layer) -> tuple[str, ...]:
+    real = layer.emit("sigmoid", [_dequantized(layer, 0, 1, 2)])
+    return (_quantized(layer, real, 3, 4),)
+
+
+def _qlinear_global_average_pool(layer: Layer) -> tuple[str, ...]:
+    if layer.int_attr("channels_last", 0):
+        raise layer.refuse("channels_last is not supported")
+    axes = tuple(range(2, len(layer.shape(0))))
+    real = layer.emit("reduce_mean", [_dequantized(layer, 0, 1, 2)], axes=axes, keep_dims=True)
+    return (_quantized(layer, real, 3, 4),)
+
+
+MAPPERS: dict[str, Mapper] = {
+    "DequantizeLinear": _dequantize_linear,
+    "QLinearAdd": _qlinear_binary("add"),
+    "QLinearConv": _qlinear_conv,
+    "QLinearGlobalAveragePool": _qlinear_global_average_pool,
+    "QLinearMatMul": _qlinear_matmul,
+    "QLinearMul": _qlinear_binary("mul"),
+    "QLinearSigmoid": _qlinear_sigmoid,
+    "QuantizeLinear": _quantize_linear,
+}

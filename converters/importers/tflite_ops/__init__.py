@@ -1,0 +1,1 @@
+"""Parts of the TensorFlow Lite importer: the file, its operators' options, their mapping."""

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 EstimateKind = Literal["measured", "modelled"]
+BufferKind = Literal["input", "activation", "output", "state", "scratch"]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -29,11 +30,14 @@ class Compute(Record, frozen=True, tag="compute"):
         Processor of the profile.
     after : tuple of int
         Steps that must be finished.
+    memory : str
+        Memory that the processor computes from: all tensors of the node but constants lie there.
     """
 
     node: str
     processor: str
     after: tuple[int, ...] = ()
+    memory: str = ""
 
 
 class Move(Record, frozen=True, tag="move"):
@@ -83,9 +87,10 @@ Step = Compute | Move | Gather | Repeat | Select
 class PlannedBuffer(Record, frozen=True):
     """Where one tensor lies, and from which step to which.
 
-    ``first_step`` and ``last_step`` are indices into ``Plan.steps``, both inclusive. A tensor that
-    shares another's memory in place has the same offset and an adjoining lifetime; ``alias_of``
-    names the tensor whose bytes it takes over.
+    ``first_step`` and ``last_step`` are indices into ``Plan.steps``, both inclusive. ``alias_of``
+    names the tensor whose bytes this one takes over, at the same offset: in place, where the other
+    lives up to ``first_step``, or as another view of the same data (reshape), where it may live on.
+    The buffer of a node's scratch memory is called ``<node>:scratch``.
     """
 
     tensor: str
@@ -95,6 +100,7 @@ class PlannedBuffer(Record, frozen=True):
     first_step: int
     last_step: int
     alias_of: str | None = None
+    kind: BufferKind = "activation"
 
 
 class MemoryUse(Record, frozen=True):
@@ -119,9 +125,11 @@ class MemoryUse(Record, frozen=True):
     optimal : bool
         Whether ``arena_bytes`` is proven to be the smallest possible for this order.
     greedy_bytes : int
-        Height that the best greedy placement reaches.
+        Height that the best greedy placement reaches (0 where nothing is placed).
     peak_step : str
         Node at which the live bytes are largest.
+    alignment_bytes : int
+        Every offset is a multiple of it.
     """
 
     name: str
@@ -134,6 +142,7 @@ class MemoryUse(Record, frozen=True):
     optimal: bool = False
     greedy_bytes: int = 0
     peak_step: str = ""
+    alignment_bytes: int = 1
 
 
 class Placement(Record, frozen=True):

@@ -1,1 +1,1 @@
-"""Sessions and executors: what runs a package."""
+"""Running packages: executors, sessions and what they observe."""

@@ -17,7 +17,7 @@ LAYERS = (
     ("graph", "ops", "shapes", "profiles", "profile_schema"),
     ("cost",),
     ("plan", "schedule", "lifetimes", "memory", "verify", "fit", "planner"),
-    ("package", "package_files", "graph_file", "blobs", "codec"),
+    ("package", "package_files", "package_manifest", "graph_file", "blobs", "codec"),
     ("runtime",),
     ("converters", "emulators", "deploy", "zoo"),
     ("pipeline",),

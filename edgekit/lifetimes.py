@@ -1,0 +1,248 @@
+"""Which bytes must exist from which step to which: what the memory planner places.
+
+A :class:`Storage` is a run of bytes that one tensor uses, or several one after another:
+
+- A reshape or identity is another view of the same bytes, for as long as either is needed.
+- An operator that declares it (``OpSpec.in_place``) writes its output over an input that is read
+  there for the last time. Not over a graph input, which belongs to the caller, nor over a graph
+  output, a state or a constant, and not where another input of the node reads the same bytes.
+
+States live for ever, scratch memory for one step, graph inputs from the first step (the caller
+fills them before) and graph outputs to the last (the caller reads them after).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgekit.errors import InternalError
+from edgekit.graph import Graph, Node, TensorKind
+from edgekit.ops import spec_of
+from edgekit.ops.spec import OpView
+from edgekit.plan import BufferKind, Compute, Move, Step
+
+VIEW_OPS = frozenset({"reshape", "identity"})
+"""Operators whose output is the very bytes of input 0."""
+
+Key = tuple[str, str]
+"""A tensor's copy: tensor name, memory name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One tensor in one memory, from its first to its last step (inclusive).
+
+    ``alias_of`` names the tensor whose bytes it takes over.
+    """
+
+    tensor: str
+    size_bytes: int
+    first_step: int
+    last_step: int
+    kind: BufferKind
+    alias_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes in one memory and the values that use them."""
+
+    memory: str
+    values: tuple[Value, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the largest value."""
+        return max(value.size_bytes for value in self.values)
+
+    @property
+    def first_step(self) -> int:
+        """First step at which any value exists."""
+        return min(value.first_step for value in self.values)
+
+    @property
+    def last_step(self) -> int:
+        """Last step (inclusive) at which any value exists."""
+        return max(value.last_step for value in self.values)
+
+
+def scratch_name(node: Node) -> str:
+    """Return the name of the buffer of a node's scratch memory."""
+    return f"{node.name}:scratch"
+
+
+def view_pair(graph: Graph, node: Node) -> tuple[str, str] | None:
+    """Return (input, output) of a node whose output is a view of its input, else None."""
+    if node.op not in VIEW_OPS:
+        return None
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+    if source.kind in (TensorKind.CONSTANT, TensorKind.STATE):
+        return None
+    return (source.name, target.name) if source.size_bytes == target.size_bytes else None
+
+
+def in_place_pairs(graph: Graph, node: Node) -> Iterator[tuple[str, str]]:
+    """Yield (input, output) pairs of a node that may share bytes if the input dies there."""
+    kept = {*graph.inputs, *graph.outputs}
+    for input_index, output_index in spec_of(node).in_place:
+        if input_index >= len(node.inputs) or output_index >= len(node.outputs):
+            continue
+        source, target = node.inputs[input_index], node.outputs[output_index]
+        if not source or source in kept:
+            continue
+        if graph.tensors[source].kind is not TensorKind.ACTIVATION:
+            continue
+        if graph.tensors[source].size_bytes == graph.tensors[target].size_bytes:
+            yield source, target
+
+
+def find_storages(
+    graph: Graph, steps: Sequence[Step], *, host_memory: str, with_scratch: bool = True
+) -> tuple[Storage, ...]:
+    """Return every storage that a run of ``steps`` needs.
+
+    Parameters
+    ----------
+    graph : Graph
+        With static shapes.
+    steps : sequence of Compute and Move
+        ``Compute.memory`` says where a node's tensors lie.
+    host_memory : str
+        Where graph inputs are given and graph outputs are left.
+    with_scratch : bool
+        Whether kernels bring scratch memory of their own into the plan.
+
+    Returns
+    -------
+    tuple of Storage
+        In order of first use.
+    """
+    return _Finder(graph, steps, host_memory).find(with_scratch)
+
+
+class _Finder:
+    """Two passes over the steps: lifetimes of values, then which of them share bytes."""
+
+    def __init__(self, graph: Graph, steps: Sequence[Step], host_memory: str) -> None:
+        self.graph = graph
+        self.steps = steps
+        self.host_memory = host_memory
+        self.nodes = {node.name: node for node in graph.nodes}
+        self.end = max(len(steps) - 1, 0)
+        self.lifetimes = self._lifetimes()
+        self.groups: list[list[Key]] = []
+        self.group_of: dict[Key, int] = {}
+        self.alias_of: dict[Key, str] = {}
+
+    def find(self, with_scratch: bool) -> tuple[Storage, ...]:
+        for key in self.lifetimes:
+            if self._kind(key) in ("input", "state"):
+                self._own_group(key)
+        found: list[Storage] = []
+        for index, step in enumerate(self.steps):
+            if isinstance(step, Compute):
+                node = self.nodes[step.node]
+                self._share(index, node, step.memory)
+                found += self._scratch(index, node, step.memory) if with_scratch else []
+            for key in _writes(self.nodes, step):
+                if key not in self.group_of:
+                    self._own_group(key)
+        found += [self._storage(group) for group in self.groups]
+        return tuple(sorted(found, key=lambda s: (s.first_step, s.values[0].tensor, s.memory)))
+
+    def _lifetimes(self) -> dict[Key, tuple[int, int]]:
+        lifetimes: dict[Key, tuple[int, int]] = {}
+
+        def touch(key: Key, step: int) -> None:
+            first, last = lifetimes.get(key, (step, step))
+            lifetimes[key] = (min(first, step), max(last, step))
+
+        for name in self.graph.inputs:
+            touch((name, self.host_memory), 0)
+        for index, step in enumerate(self.steps):
+            for key in (*_reads(self.nodes, step), *_writes(self.nodes, step)):
+                if not self.graph.tensors[key[0]].is_constant:
+                    touch(key, index)
+        for key in lifetimes:
+            if self.graph.tensors[key[0]].kind is TensorKind.STATE:
+                lifetimes[key] = (0, self.end)
+        for name in self.graph.outputs:
+            if not self.graph.tensors[name].is_constant:
+                touch((name, self.host_memory), self.end)
+        return lifetimes
+
+    def _own_group(self, key: Key) -> None:
+        self.group_of[key] = len(self.groups)
+        self.groups.append([key])
+
+    def _join(self, source: Key, target: Key) -> None:
+        group = self.group_of[source]
+        self.group_of[target] = group
+        self.groups[group].append(target)
+        self.alias_of[target] = source[0]
+
+    def _share(self, step: int, node: Node, memory: str) -> None:
+        view = view_pair(self.graph, node)
+        if view is not None:
+            self._join((view[0], memory), (view[1], memory))
+            return
+        for source, target in in_place_pairs(self.graph, node):
+            key, new = (source, memory), (target, memory)
+            if new not in self.group_of and self._dies_here(step, node, key):
+                self._join(key, new)
+
+    def _dies_here(self, step: int, node: Node, key: Key) -> bool:
+        """Whether nothing but input ``key`` of ``node`` needs its bytes from this step on."""
+        for other in self.groups[self.group_of[key]]:
+            name = other[0]
+            if name in self.graph.outputs or self._kind(other) == "input":
+                return False
+            if self.lifetimes[other][1] > step or (other != key and name in node.inputs):
+                return False
+            if name in node.outputs:
+                return False
+        return True
+
+    def _kind(self, key: Key) -> BufferKind:
+        name, memory = key
+        if self.graph.tensors[name].kind is TensorKind.STATE:
+            return "state"
+        if memory == self.host_memory and name in self.graph.inputs:
+            return "input"
+        return "output" if name in self.graph.outputs else "activation"
+
+    def _scratch(self, step: int, node: Node, memory: str) -> list[Storage]:
+        size_bytes = spec_of(node).scratch_bytes(OpView.of(self.graph, node))
+        if size_bytes == 0:
+            return []
+        return [Storage(memory, (Value(scratch_name(node), size_bytes, step, step, "scratch"),))]
+
+    def _storage(self, group: list[Key]) -> Storage:
+        values = tuple(
+            Value(
+                key[0],
+                self.graph.tensors[key[0]].size_bytes,
+                *self.lifetimes[key],
+                self._kind(key),
+                self.alias_of.get(key),
+            )
+            for key in group
+        )
+        return Storage(group[0][1], values)
+
+
+def _reads(nodes: Mapping[str, Node], step: Step) -> list[Key]:
+    if isinstance(step, Compute):
+        return [(name, step.memory) for name in nodes[step.node].inputs if name]
+    if isinstance(step, Move):
+        return [(step.tensor, step.source_memory)]
+    raise InternalError(f"lifetimes of a {type(step).__name__} step are not defined")
+
+
+def _writes(nodes: Mapping[str, Node], step: Step) -> list[Key]:
+    if isinstance(step, Compute):
+        return [(name, step.memory) for name in nodes[step.node].outputs]
+    if isinstance(step, Move):
+        return [(step.tensor, step.target_memory)]
+    return []

@@ -1,0 +1,115 @@
+"""``edgekit convert``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli.output import common_options, note, numbered_steps, print_json, table
+from edgekit.errors import UsageError
+from edgekit.units import format_bytes, format_joules, format_seconds
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.convert import Conversion
+
+
+@click.command(
+    short_help="Turn a model into a package for a named device.",
+    epilog="""\b
+Examples:
+  edgekit convert --device pixel8
+  edgekit convert model.onnx --device pixel8 --calibration images/
+  edgekit convert kws.tflite --device nano33ble --dry-run""",
+)
+@click.argument("model", required=False, type=click.Path())
+@click.option("--device", metavar="NAME", help="Device profile; see: edgekit devices.")
+@click.option("--out", metavar="DIR", help="Folder of the package. [<model>.<device>.edgekit]")
+@click.option("--calibration", metavar="DATA", help=".npz, folder, or text file that lists files.")
+@click.option("--calibration-limit", metavar="N", type=int, help="Most samples to use. [100]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "float16", "int8"]),
+    help="Number format; auto weighs predicted latency against accuracy.",
+)
+@click.option(
+    "--observer",
+    type=click.Choice(["min-max", "percentile", "entropy", "mse"]),
+    help="How ranges are taken from calibration data. [mse]",
+)
+@click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Of images. [rgb]")
+@click.option("--pixel-mean", multiple=True, type=float, help="Images: (pixel - mean) / std.")
+@click.option("--pixel-std", multiple=True, type=float, help="Images: (pixel - mean) / std.")
+@click.option("--max-accuracy-drop", type=float, metavar="X", help="Gate: 0.01 is one point.")
+@click.option("--min-sqnr-db", type=float, metavar="DB", help="Gate: output against float.")
+@click.option("--keep-float", multiple=True, metavar="LAYER", help="Do not quantize this layer.")
+@click.option("--dim", multiple=True, metavar="NAME=N", help="Value of a named dimension.")
+@click.option("--recipe", "recipe_file", metavar="FILE", help="YAML with these options as keys.")
+@click.option("--dry-run", is_flag=True, default=None, help="Plan and check, write nothing.")
+@common_options
+def command(recipe_file: str | None, as_json: bool, quiet: bool, **options: object) -> None:
+    """Convert MODEL for a device: quantize, place, plan every byte, refuse what does not fit.
+
+    MODEL is an ONNX or TFLite file, a saved torch.export program or a Hugging Face folder; without
+    it the keyword spotter that ships with edgekit is converted.
+    """
+    from pathlib import Path
+
+    from edgekit.converters.recipes import layered, load_recipe, recipe_from_environment
+    from edgekit.pipeline.convert import STEPS, convert_recipe
+
+    options["dim"] = dims_of(options.pop("dim"))
+    given = {key: value for key, value in options.items() if value not in (None, (), {})}
+    from_file = load_recipe(Path(recipe_file)) if recipe_file else {}
+    recipe = layered(from_file, recipe_from_environment(), given)
+    if not recipe.device:
+        raise UsageError("name a device: --device pixel8 (all of them: edgekit devices)")
+    with numbered_steps(STEPS, quiet=quiet or as_json) as step:
+        conversion = convert_recipe(recipe, step=step)
+    if as_json:
+        print_json(conversion.to_json())
+    else:
+        show(conversion, quiet=quiet)
+
+
+def dims_of(pairs: object) -> dict[str, int]:
+    """Return ``NAME=N`` options as a mapping (UsageError where one has another form)."""
+    dims: dict[str, int] = {}
+    for pair in pairs if isinstance(pairs, tuple) else ():
+        name, separator, value = str(pair).partition("=")
+        if not separator or not value.isdigit():
+            raise UsageError(f"--dim takes NAME=N such as sequence=128, not {pair}")
+        dims[name] = int(value)
+    return dims
+
+
+def show(conversion: Conversion, *, quiet: bool) -> None:
+    """Print what a person wants to know about a conversion."""
+    plan = conversion.plan
+    click.echo(f"{conversion.model_name} for {plan.device}, executed by {plan.executor}")
+    rows = [
+        (
+            memory.name,
+            f"{memory.peak_bytes:,}",
+            f"{memory.available_bytes:,}",
+            f"{memory.arena_bytes:,}",
+            f"{memory.weights_bytes:,}",
+            f"{memory.overhead_bytes:,}",
+        )
+        for memory in plan.memories
+    ]
+    headings = ("memory", "peak bytes", "available", "arena", "weights", "executor")
+    table(headings, rows)
+    if plan.estimates is not None:
+        click.echo(
+            f"{plan.estimates.kind}: {format_seconds(plan.estimates.latency_s)} and "
+            f"{format_joules(plan.estimates.energy_j)} an inference"
+        )
+    for line in conversion.notes:
+        click.echo(line)
+    if conversion.package is None:
+        note("dry run: nothing was written", quiet=quiet)
+    else:
+        size = format_bytes(conversion.package.size_bytes)
+        click.echo(f"package: {conversion.package.root} ({size}), {conversion.seconds:.1f} s")
+        note(f"next: edgekit report {conversion.package.root} --out report.html", quiet=quiet)

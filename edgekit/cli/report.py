@@ -1,0 +1,25 @@
+"""``edgekit report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.output import common_options, print_json
+
+
+@click.command(short_help="Write one HTML page: memory map, placement, layers, accuracy.")
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--out", default="report.html", type=click.Path(path_type=Path), show_default=True)
+@common_options
+def command(package: Path, out: Path, as_json: bool, quiet: bool) -> None:
+    """Write the report of PACKAGE as one self-contained HTML file."""
+    from edgekit.package import open_package
+    from edgekit.report.page import write_report
+
+    path = write_report(open_package(package), out)
+    if as_json:
+        print_json({"report": str(path), "bytes": path.stat().st_size})
+    else:
+        click.echo(path)

@@ -1,1 +1,1 @@
-"""Time and energy models."""
+"""Cost models: time and energy of work on the processors, memories and links of a profile."""

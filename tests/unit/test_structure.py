@@ -14,9 +14,9 @@ PACKAGE = ROOT / "edgekit"
 
 LAYERS = (
     ("errors", "units", "dtypes", "native"),
-    ("graph", "ops", "shapes", "profiles", "profile_schema"),
+    ("graph", "ops", "shapes", "profiles", "profile_schema", "profile_toml"),
     ("cost",),
-    ("plan", "schedule", "lifetimes", "memory", "verify", "fit", "planner"),
+    ("plan", "estimate", "schedule", "lifetimes", "memory", "verify", "fit", "planner"),
     ("package", "package_files", "package_manifest", "graph_file", "blobs", "codec"),
     ("runtime",),
     ("converters", "emulators", "deploy", "zoo"),

@@ -65,6 +65,7 @@ def placed_tasks(
     builder = _TaskBuilder(graph, profile, placed_processors(graph, profile, placement), precision)
     for step, node in enumerate(graph.nodes):
         builder.add(step, node)
+    builder.return_outputs()
     return builder.tasks, builder.costs
 
 
@@ -90,13 +91,17 @@ class _TaskBuilder:
         self.tasks: list[Task] = []
         self.costs: list[StepCost] = []
         self._producers = graph.producers()
+        self._host = next(
+            (p for p in profile.processors if p.memory == profile.working_memory),
+            profile.processors[0],
+        )
         self._done: dict[str, int] = {}
         self._moved: dict[tuple[str, str], int] = {}
 
     def add(self, step: int, node: Node) -> None:
         processor = self.processors[node.name]
-        read = [name for name in dict.fromkeys(node.inputs) if name in self._producers]
-        waits = tuple(self._available(step, node, name, processor) for name in read)
+        known = [self._available(step, name, processor) for name in dict.fromkeys(node.inputs)]
+        waits = tuple(index for index in known if index is not None)
         work = node_work(self.graph, node, self.precision)
         reason = refusal(work, processor)
         if reason:
@@ -105,23 +110,38 @@ class _TaskBuilder:
         self._append(step, node.name, processor.name, resources_of(processor), cost, waits)
         self._done.update(dict.fromkeys(node.outputs, len(self.tasks) - 1))
 
-    def _available(self, step: int, node: Node, tensor: str, target: Processor) -> int:
-        """Return the task after which ``target`` can read a computed tensor."""
-        source = self.processors[self._producers[tensor].name]
+    def return_outputs(self) -> None:
+        """Bring outputs that other processors hold back to the working memory."""
+        for name in self.graph.outputs:
+            producer = self._producers.get(name)
+            if producer and self.processors[producer.name].memory != self._host.memory:
+                self._available(len(self.graph.nodes), name, self._host)
+
+    def _available(self, step: int, tensor: str, target: Processor) -> int | None:
+        """Return the task after which ``target`` can read a tensor; None: at once.
+
+        Inputs lie in the working memory; constants where they are read from.
+        """
+        source, done = self._host, self._done.get(tensor)
+        if tensor in self._producers:
+            source = self.processors[self._producers[tensor].name]
+        elif tensor not in self.graph.inputs or source.memory == target.memory:
+            return None
         if source.name == target.name:
-            return self._done[tensor]
-        key = (tensor, target.name)
+            return done
+        shared = source.memory == target.memory
+        key = (tensor, target.name if shared else target.memory)
         if key not in self._moved:
             size_bytes = tensor_bytes(self.graph.tensors[tensor], self.precision)
             cost = crossing_cost(size_bytes, self.profile, source, target)
             if cost is None:
                 raise PlacementError(
-                    f"layer {node.where}: no link of {self.profile.name} joins {source.memory} "
-                    f"and {target.memory}"
+                    f"no link of {self.profile.name} brings {tensor} from {source.memory} "
+                    f"to {target.memory}"
                 )
             link = self.profile.link_between(source.memory, target.memory)
             way = link.name if link else f"{source.name} -> {target.name}"
-            self._append(step, tensor, way, (way,), cost, (self._done[tensor],))
+            self._append(step, tensor, way, (way,), cost, () if done is None else (done,))
             self._moved[key] = len(self.tasks) - 1
         return self._moved[key]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgekit.cost.roofline import crossing_cost, node_cost, refusal
 from edgekit.cost.work import Precision, node_work, tensor_bytes
 from edgekit.errors import PlacementError
-from edgekit.graph import Graph
+from edgekit.graph import Graph, Node
 from edgekit.profiles import DeviceProfile, Processor
 
 
@@ -40,6 +40,25 @@ class Costs:
     sizes: dict[str, int]
     last_use: dict[str, int]
     _crossings: dict[tuple[str, int, int], float | None] = field(default_factory=dict)
+
+    def totals(self) -> list[float | None]:
+        """Return the time of the whole graph on each processor, None where it refuses a node.
+
+        Bringing inputs and outputs to a memory of its own is included.
+        """
+        totals: list[float | None] = []
+        for place in range(len(self.processors)):
+            times = [row[place] for row in self.seconds]
+            if not self.beside(self.host) >> place & 1:
+                times += [self.crossing(name, self.host, place) for name in self.graph.inputs]
+                times += [self.crossing(name, place, self.host) for name in self.graph.outputs]
+            known = [time for time in times if time is not None]
+            totals.append(sum(known) if len(known) == len(times) else None)
+        return totals
+
+    def rows(self) -> Iterator[tuple[Node, tuple[str | None, ...]]]:
+        """Yield every node with what each processor has against it."""
+        return zip(self.graph.nodes, self.refusals, strict=True)
 
     def crossing(self, tensor: str, source: int, target: int) -> float | None:
         """Return the time until ``target`` has what ``source`` computed; None: no link."""

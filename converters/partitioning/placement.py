@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.converters.partitioning.costs import Costs, node_costs
-from edgekit.converters.partitioning.reasons import placement_reasons
+from edgekit.converters.partitioning.reasons import one_pool_reasons, placement_reasons
 from edgekit.cost.work import Precision
 from edgekit.errors import PlacementError
 from edgekit.graph import Graph
@@ -25,6 +25,9 @@ from edgekit.profiles import DeviceProfile, Processor
 
 WIDTH = 4096
 """States that are followed from node to node."""
+
+ONE_POOL = frozenset({"onnxruntime", "litert"})
+"""Executors whose session has one set of threads: all nodes run on one processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def place(
     precision : str or None
         What float tensors become; None for the graph as it is.
     executor : str
-        Only processors that this executor reaches; empty for any executor.
+        Only processors that this executor reaches; empty for any executor. One of
+        :data:`ONE_POOL` places the whole graph on one processor.
 
     Raises
     ------
@@ -103,15 +107,20 @@ def place(
             f"{profile.name}: an app reaches no processor{via}\n" + "\n".join(left_out)
         )
     costs = node_costs(graph, profile, precision, candidates)
-    search = _Search(costs, _undominated(costs))
-    chosen, seconds = search.run()
+    exact = True
+    if executor in ONE_POOL:
+        chosen, seconds = _one_processor(costs)
+        reasons = one_pool_reasons(costs, chosen)
+    else:
+        search = _Search(costs, _undominated(costs))
+        chosen, seconds = search.run()
+        exact, reasons = search.exact, placement_reasons(costs, chosen)
     moves = _crossings(costs, chosen)
-    reasons = placement_reasons(costs, chosen)
     placements = tuple(
         Placement(node.name, costs.processors[chosen[index]].name, reasons[index])
         for index, node in enumerate(graph.nodes)
     )
-    return PlacementResult(placements, moves, seconds, search.exact, tuple(left_out))
+    return PlacementResult(placements, moves, seconds, exact, tuple(left_out))
 
 
 def reachable(profile: DeviceProfile, executor: str = "") -> tuple[list[Processor], list[str]]:
@@ -131,6 +140,22 @@ def reachable(profile: DeviceProfile, executor: str = "") -> tuple[list[Processo
         else:
             usable.append(processor)
     return usable, left_out
+
+
+def _one_processor(costs: Costs) -> tuple[list[int], float]:
+    """Return the processor that runs the whole graph in the least time, for every node."""
+    totals = costs.totals()
+    able = [(total, place) for place, total in enumerate(totals) if total is not None]
+    if not able:
+        refusals = [
+            next(f"{node.where}: {row[place]}" for node, row in costs.rows() if row[place])
+            for place in range(len(costs.processors))
+        ]
+        raise PlacementError(
+            f"no single processor of {costs.profile.name} runs every layer\n" + "\n".join(refusals)
+        )
+    seconds, chosen = min(able)
+    return [chosen] * len(costs.graph.nodes), seconds
 
 
 def _undominated(costs: Costs) -> tuple[int, ...]:

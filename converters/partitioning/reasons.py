@@ -40,6 +40,24 @@ def placement_reasons(costs: Costs, chosen: Sequence[int]) -> list[str]:
     return [_reason(costs, neighbours, index, place) for index, place in enumerate(chosen)]
 
 
+def one_pool_reasons(costs: Costs, chosen: Sequence[int]) -> list[str]:
+    """Return one sentence for each node of a graph that runs on one processor as a whole."""
+    totals = costs.totals()
+    place = chosen[0] if chosen else 0
+    name = costs.processors[place].name
+    times = sorted((t, costs.processors[i].name) for i, t in enumerate(totals) if t is not None)
+    others = [f"{format_seconds(time)} on {other}" for time, other in times if other != name]
+    whole = f"one thread pool runs all layers: {format_seconds(totals[place] or 0.0)}"
+    if others:
+        whole += f" against {others[0]}"
+    reasons: list[str] = []
+    for index, (_, refusals) in enumerate(costs.rows()):
+        own = costs.seconds[index][place] or 0.0
+        refused = [text for text in refusals if text]
+        reasons.append("; ".join([f"runs in {format_seconds(own)} on {name}", whole, *refused]))
+    return reasons
+
+
 def _reason(costs: Costs, neighbours: _Neighbours, index: int, chosen: int) -> str:
     node = costs.graph.nodes[index]
     if node_work(costs.graph, node).op_class == "view":

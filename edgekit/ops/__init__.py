@@ -16,7 +16,19 @@ from edgekit.graph import Node
 from edgekit.ops.spec import OpSpec
 
 _NOT_OPERATORS = frozenset(
-    {"spec", "evaluate", "cases", "checks", "fixed_point", "int8", "windows", "broadcast", "shapes"}
+    {
+        "spec",
+        "evaluate",
+        "cases",
+        "checks",
+        "fixed_point",
+        "hard_swish_int8",
+        "int16_tables",
+        "int8",
+        "windows",
+        "broadcast",
+        "shapes",
+    }
 )
 """Modules of this folder that hold shared arithmetic instead of operators."""
 

@@ -241,12 +241,7 @@ def stored_from_real(real: Array, tensor: Tensor) -> Array:
 
 
 def real_from_stored(stored: Array, tensor: Tensor) -> npt.NDArray[np.float32]:
-    """Return the real values of a quantized array, per tensor or per channel.
-
-    Notes
-    -----
-    The product is formed in float32 for one scale, as TensorFlow Lite's Dequantize does.
-    """
+    """Return the real values of a quantized array, per tensor or per channel."""
     quantization = quantization_of(tensor)
     scale, zero_point = quantization.scale, quantization.zero_point
     if quantization.axis is not None:
@@ -254,4 +249,5 @@ def real_from_stored(stored: Array, tensor: Tensor) -> npt.NDArray[np.float32]:
         shape[quantization.axis] = scale.size
         scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
     difference = stored.astype(np.int64) - zero_point
-    return (scale * difference.astype(np.float32)).astype(np.float32)
+    real: npt.NDArray[np.float32] = (scale.astype(np.float64) * difference).astype(np.float32)
+    return real

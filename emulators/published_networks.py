@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgekit.cost.work import OpClass
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -24,7 +26,7 @@ class Layer:
     macs, input_elements, output_elements, weight_elements : int
     """
 
-    op_class: str
+    op_class: OpClass
     macs: int
     input_elements: int
     output_elements: int
@@ -47,6 +49,7 @@ class _Builder:
         weights = channels * (self.channels // groups) * kernel * kernel
         before, after = self.size**2 * self.channels, size**2 * channels
         macs = size * size * weights
+        op_class: OpClass
         if groups == self.channels and groups > 1:
             op_class = "depthwise"
         elif kernel == 3 and stride == 1 and self.channels >= 16 and groups == 1:

@@ -1,0 +1,25 @@
+"""Emulators: real outputs from an executor, time and energy from a model of the device.
+
+An emulator is one module of this folder that defines ``EMULATES`` (the kinds of device, as in a
+profile) and ``emulate(...)``. It models what is below our own code, never our own API, and is never
+chosen silently. If it defines ``validation_rows()``, ``edgekit validate`` recomputes what it claims
+(:mod:`edgekit.emulators.validation`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+
+def emulator_names() -> tuple[str, ...]:
+    """Return the emulators by name."""
+    return tuple(name for name, module in emulator_modules() if hasattr(module, "EMULATES"))
+
+
+def emulator_modules() -> Iterator[tuple[str, ModuleType]]:
+    """Import and yield every module of this folder with its name."""
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
+        yield info.name, importlib.import_module(f"edgekit.emulators.{info.name}")

@@ -220,6 +220,8 @@ def _slice(e: Emission) -> None:
 def _pad(e: Emission) -> None:
     pads = e.ints(_flat_padding(e.view.pairs_attr("padding")))
     mode = e.view.str_attr("mode", "constant")
+    if mode == "symmetric":
+        raise e.refuse("ONNX has no symmetric padding")
     inputs = [e.input(0), pads]
     if mode == "constant":
         dtype = e.view.input(0).dtype.numpy

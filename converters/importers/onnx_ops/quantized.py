@@ -1,8 +1,8 @@
 """Models that are quantized already, in the QDQ and the QOperator style.
 
 ``QuantizeLinear`` and ``DequantizeLinear`` become ``quantize`` and ``dequantize``, with the scale
-and zero point on the int8 tensor. A QOperator layer becomes its float operator between the two.
-Quantized weights and biases become float constants.
+and zero point on the int8 tensor; computed uint8 values are stored as int8. A QOperator layer
+becomes its float operator between the two. Quantized weights and biases become float constants.
 
 Source: ONNX operator reference, QuantizeLinear-13, DequantizeLinear-13, QLinearConv-10.
 """
@@ -17,6 +17,8 @@ from edgekit.converters.importers.onnx_ops.layer import Layer, Mapper
 from edgekit.converters.importers.onnx_ops.spatial import conv2d
 from edgekit.dtypes import Array, DType
 from edgekit.graph import Quantization, Tensor
+
+_UINT8_OFFSET = 128
 
 
 def _quantization(
@@ -37,16 +39,18 @@ def _quantization(
     return Quantization(scale, zero.astype(np.int32), axis)
 
 
-def _stored_type(layer: Layer, zero_input: int) -> DType:
-    """Return the quantized type: that of the zero point, uint8 without one."""
-    return layer.tensor(zero_input).dtype if layer.has(zero_input) else DType.UINT8
-
-
 def _quantized(layer: Layer, name: str, scale_input: int, zero_input: int) -> str:
     tensor = layer.builder.tensors[name]
     quantization = _quantization(layer, tensor, scale_input, zero_input, _axis_attr(layer))
-    dtype = _stored_type(layer, zero_input)
+    dtype = layer.tensor(zero_input).dtype if layer.has(zero_input) else DType.UINT8
+    if dtype is DType.UINT8:
+        dtype, quantization = DType.INT8, _as_int8(quantization)
     return layer.emit_quantize(name, dtype, quantization)
+
+
+def _as_int8(quantization: Quantization) -> Quantization:
+    """Return the quantization of uint8 values stored as int8, 128 less."""
+    return replace(quantization, zero_point=quantization.zero_point - np.int32(_UINT8_OFFSET))
 
 
 def _dequantized(
@@ -60,11 +64,17 @@ def _dequantized(
         real = dequantized_array(tensor.data, quantization)
         layer.builder.spend(real.nbytes, layer.origin)
         return layer.add_constant(real)
+    if tensor.dtype is DType.INT8 and _is_uint8(layer, zero_input):
+        quantization = _as_int8(quantization)
     if tensor.quantization is None:
         layer.builder.tensors[tensor.name] = replace(tensor, quantization=quantization)
     elif not tensor.quantization.same_as(quantization):
         raise layer.refuse(f"{tensor.name} is read with another scale than it was written with")
     return layer.emit("dequantize", [tensor.name])
+
+
+def _is_uint8(layer: Layer, zero_input: int) -> bool:
+    return not layer.has(zero_input) or layer.tensor(zero_input).dtype is DType.UINT8
 
 
 def _axis_attr(layer: Layer) -> int:

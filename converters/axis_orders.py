@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.dtypes import Array
-from edgekit.graph import Attr, Dim, Graph, Node, Quantization, Shape, Tensor
+from edgekit.graph import Attr, Dim, Graph, Node, Quantization, Shape, Tensor, TensorKind
 
 Perm = tuple[int, ...]
 """Order of axes: axis ``i`` of the stored tensor is axis ``perm[i]`` of the source model's."""
@@ -112,6 +112,7 @@ class AxisOrders:
             tensor,
             name=target,
             shape=permuted(tensor.shape, perm),
+            kind=TensorKind.ACTIVATION,
             quantization=moved_quantization(tensor.quantization, perm),
         )
         op, attrs = transpose_or_reshape(source.shape, order)
@@ -172,10 +173,11 @@ class AxisOrders:
         plain = self.stored(name, identity(len(tensor.shape)))
         shape = (1,) * lead + tensor.shape
         target = self._free_name(name, perm)
-        self._new[target] = replace(tensor, name=target, shape=permuted(shape, perm))
+        moved = replace(tensor, kind=TensorKind.ACTIVATION)
+        self._new[target] = replace(moved, name=target, shape=permuted(shape, perm))
         if lead:
             middle = self._free_name(name, identity(rank))
-            self._new[middle] = replace(tensor, name=middle, shape=shape)
+            self._new[middle] = replace(moved, name=middle, shape=shape)
             self._append(
                 f"{name}/reshape", "reshape", [plain], [middle], {"shape": explicit(shape)}
             )

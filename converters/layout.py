@@ -84,6 +84,8 @@ def _spatial(orders: AxisOrders, node: Node, layout: str) -> None:
         _from_depthwise(orders, node)
     elif found == layout:
         _fixed(orders, node)
+    elif node.op == "transpose_conv2d":
+        _transpose_conv(orders, node, layout)
     elif node.op == "conv2d" and _is_depthwise(orders, node):
         _to_depthwise(orders, node)
     else:
@@ -122,6 +124,20 @@ def _from_depthwise(orders: AxisOrders, node: Node) -> None:
     orders.add(
         node, inputs, [TO_FIRST], {**attrs, "groups": channels, "layout": "NCHW"}, op="conv2d"
     )
+
+
+def _transpose_conv(orders: AxisOrders, node: Node, layout: str) -> None:
+    """Turn weights (C_in, C_out, KH, KW) into (C_out, KH, KW, C_in), or back.
+
+    There are groups in NCHW only, so that a layer with groups stays as it is.
+    """
+    if node.attrs.get("groups", 1) != 1:
+        _fixed(orders, node)
+        return
+    perm, weights_perm = (TO_LAST, (1, 2, 3, 0)) if layout == "NHWC" else (TO_FIRST, (3, 0, 1, 2))
+    x, weights, *bias = node.inputs
+    inputs = [orders.stored(x, perm), orders.stored(weights, weights_perm), *bias]
+    orders.add(node, inputs, [perm], {**node.attrs, "layout": layout})
 
 
 def _fixed(orders: AxisOrders, node: Node) -> None:

@@ -43,12 +43,11 @@ def _conv2d(e: Emission) -> None:
 
 
 def _transpose_conv2d(e: Emission) -> None:
-    weights = e.view.input(1)
-    turned = _constant_of(e, weights, lambda data: data.transpose(1, 0, 2, 3), perm=(1, 0, 2, 3))
     e.finish(
         "ConvTranspose",
-        [e.input(0), turned, e.input(2)],
-        kernel_shape=weights.static_shape[2:],
+        e.inputs,
+        group=e.view.int_attr("groups", 1),
+        kernel_shape=e.view.input(1).static_shape[2:],
         output_padding=e.view.ints_attr("output_padding", (0, 0)),
         **_window_attrs(e),
     )

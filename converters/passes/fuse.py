@@ -13,17 +13,13 @@ from edgekit.ops.spec import OpView
 
 Doubles = npt.NDArray[np.float64]
 
-_OUTPUT_CHANNEL_AXIS = {
-    "conv2d": 0,
-    "depthwise_conv2d": 3,
-    "fully_connected": 0,
-    "transpose_conv2d": 0,
-}
+_OUTPUT_CHANNEL_AXIS = {"conv2d": 0, "depthwise_conv2d": 3, "fully_connected": 0}
 """Axis of the weights that carries output channels."""
 
 _ACTIVATED = frozenset(
     {
         *_OUTPUT_CHANNEL_AXIS,
+        "transpose_conv2d",
         "add",
         "average_pool2d",
         "div",

@@ -133,69 +133,26 @@ def conv2d(layer: Layer, x: str, weights: str, bias: str) -> str:
 
 
 def _conv_transpose(layer: Layer) -> tuple[str, ...]:
-    """ONNX weights are (C_in, C_out / groups, KH, KW); ours have the output channels first."""
-    shape, weights = layer.shape(0), layer.shape(1)
-    axes, groups = _image_axes(layer), layer.int_attr("group", 1)
-    if groups != 1:
-        return (_grouped_conv_transpose(layer, groups),)
-    extra = layer.ints_attr("output_padding", (0,) * axes)
+    weights = layer.shape(1)
+    extra = layer.ints_attr("output_padding", (0,) * _image_axes(layer))
     geometry = _geometry(layer, weights[2:])
-    geometry, extra = _transposed_padding(layer, geometry, shape[2:], extra)
-    flipped = layer.emit("transpose", [_as_image(layer, layer.input(1))], perm=(1, 0, 2, 3))
-    result = _emit_conv_transpose(
-        layer,
-        _as_image(layer, layer.input(0)),
-        flipped,
-        layer.input(2) if layer.has(2) else "",
-        geometry,
-        _pair(layer, extra, 0),
-    )
-    return (_restored(layer, result),)
-
-
-def _emit_conv_transpose(
-    layer: Layer, x: str, weights: str, bias: str, geometry: _Geometry, extra: Pair
-) -> str:
-    return layer.emit(
+    geometry, extra = _transposed_padding(layer, geometry, layer.shape(0)[2:], extra)
+    result = layer.emit(
         "transpose_conv2d",
-        [x, weights, bias],
+        [
+            _as_image(layer, layer.input(0)),
+            _as_image(layer, layer.input(1)),
+            layer.input(2) if layer.has(2) else "",
+        ],
         strides=geometry.strides,
         dilations=geometry.dilations,
         padding=geometry.padding,
-        output_padding=extra,
+        output_padding=_pair(layer, extra, 0),
+        groups=layer.int_attr("group", 1),
         layout="NCHW",
         activation="none",
     )
-
-
-def _grouped_conv_transpose(layer: Layer, groups: int) -> str:
-    """Split the channels, convolve each group, join."""
-    shape, weights = layer.shape(0), layer.shape(1)
-    if groups < 1 or shape[1] % groups or weights[0] != shape[1]:
-        raise layer.fail(f"{groups} groups do not fit {shape[1]} channels")
-    extra = layer.ints_attr("output_padding", (0,) * _image_axes(layer))
-    geometry, extra = _transposed_padding(layer, _geometry(layer, weights[2:]), shape[2:], extra)
-    share = (shape[1] // groups,) * groups
-    image, flipped = _as_image(layer, layer.input(0)), _as_image(layer, layer.input(1))
-    parts = layer.emit_many("split", [image], groups, axis=1, sizes=share)
-    filters = layer.emit_many("split", [flipped], groups, axis=0, sizes=share)
-    biases: tuple[str, ...] = ("",) * groups
-    if layer.has(2):
-        biases = layer.emit_many(
-            "split", [layer.input(2)], groups, axis=0, sizes=(weights[1],) * groups
-        )
-    results = [
-        _emit_conv_transpose(
-            layer,
-            part,
-            layer.emit("transpose", [weight], perm=(1, 0, 2, 3)),
-            bias,
-            geometry,
-            _pair(layer, extra, 0),
-        )
-        for part, weight, bias in zip(parts, filters, biases, strict=True)
-    ]
-    return _restored(layer, layer.emit("concat", results, axis=1, activation="none"))
+    return (_restored(layer, result),)
 
 
 def _transposed_padding(

@@ -1,0 +1,236 @@
+"""``convert``: from a model and a device to a package, or to the reason why not.
+
+Read, simplify, quantize, place, order, plan every byte, check the fit, write. Each stage is a call
+into the library; this module only puts them in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgekit.converters.partitioning.placement import place
+from edgekit.converters.passes import simplify
+from edgekit.converters.recipes import Recipe
+from edgekit.errors import PlanError, ProfileError
+from edgekit.estimate import estimate_graph
+from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
+from edgekit.package import Package, PackageContent, write_package
+from edgekit.package_manifest import ModelFacts
+from edgekit.pipeline.firmware_route import convert_for_firmware
+from edgekit.pipeline.inspect import graph_macs
+from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.source import SourceModel, read_source
+from edgekit.plan import Plan
+from edgekit.planner import build_plan
+from edgekit.profile_toml import to_toml
+from edgekit.profiles import DeviceProfile, list_profiles, load_profile
+from edgekit.schedule import schedule
+from edgekit.shapes import bind_dims
+
+STEPS = 6
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversion:
+    """What came of a conversion.
+
+    Parameters
+    ----------
+    model_name : str
+    package : Package or None
+        None for a dry run.
+    plan : Plan
+    accuracy : mapping
+        As in the manifest.
+    notes : tuple of str
+        Sentences for the user: decisions and their reasons.
+    seconds : float
+    """
+
+    model_name: str
+    package: Package | None
+    plan: Plan
+    accuracy: Mapping[str, Any]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer of ``edgekit convert --json``."""
+        plan, estimates = self.plan, self.plan.estimates
+        return {
+            "package": str(self.package.root) if self.package else None,
+            "package_bytes": self.package.size_bytes if self.package else None,
+            "model": self.model_name,
+            "device": plan.device,
+            "executor": plan.executor,
+            "fits": not exceeded_memories(plan),
+            "memories": [msgspec.to_builtins(memory) for memory in plan.memories],
+            "estimates": {
+                "latency_s": estimates.latency_s if estimates else None,
+                "energy_j": estimates.energy_j if estimates else None,
+                "kind": estimates.kind if estimates else None,
+            },
+            "accuracy": dict(self.accuracy),
+            "placement": [msgspec.to_builtins(placement) for placement in plan.placement],
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+
+def convert_recipe(
+    recipe: Recipe, *, step: Step = lambda _: None, calibration: object = None
+) -> Conversion:
+    """Convert as a recipe says.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    step : callable
+        Told the title of each stage as it begins (``STEPS`` of them).
+    calibration : object, optional
+        Calibration data in any accepted form; goes before the recipe's path.
+
+    Raises
+    ------
+    UsageError, ProfileError, CalibrationError
+        If the recipe asks for what cannot be.
+    ModelError
+        If the model cannot be read or converted.
+    MemoryBudgetError
+        If it does not fit the device; devices that it would fit are named.
+    AccuracyError
+        If the gate does not hold.
+    """
+    started = time.perf_counter()
+    profile = load_profile(recipe.device)
+    route = route_of(profile)
+    step("reading the model")
+    source = read_source(recipe.model, recipe.dim)
+    step("simplifying the graph")
+    graph = simplify(source.graph)
+    data = calibration or recipe.calibration or source.calibration
+    job = Job(recipe, source, graph, bind_dims(graph), profile, data)
+    step("choosing the precision")
+    product = route(job)
+    step("placing and ordering the layers")
+    ordered = schedule(product.graph).graph
+    product = replace(product, graph=ordered)
+    step("planning memory")
+    plan = plan_for(product, profile)
+    if exceeded_memories(plan):
+        check_fit(plan, hint=_hint(product, profile))
+    step("writing the package")
+    package = None if recipe.dry_run else _write(job, product, plan)
+    notes = (*_source_notes(source), *product.notes)
+    seconds = time.perf_counter() - started
+    return Conversion(source.name, package, plan, product.accuracy, notes, seconds)
+
+
+def convert(
+    model: str | Path = "",
+    *,
+    device: str,
+    calibration: object = None,
+    **options: object,
+) -> Conversion:
+    """Convert a model for a device.
+
+    Parameters
+    ----------
+    model : str or Path
+        ONNX or TensorFlow Lite file, saved torch.export program, or Hugging Face folder; empty for
+        the keyword spotter that ships.
+    device : str
+        Name of a profile, or path of a TOML file.
+    calibration : object, optional
+        A path, an iterable of ``{name: array}``, an object with ``get_next()``, a callable, or an
+        (iterable, transform) pair.
+    **options
+        Other keys of a recipe: ``out``, ``precision``, ``max_accuracy_drop`` and so on.
+
+    Raises
+    ------
+    EdgekitError
+        As :func:`convert_recipe`.
+    """
+    from edgekit.converters.recipes import recipe_from
+
+    values = {**options, "model": str(model), "device": device}
+    return convert_recipe(recipe_from(values, where="convert"), calibration=calibration)
+
+
+def route_of(profile: DeviceProfile) -> Callable[[Job], Product]:
+    """Return how models get to a kind of device.
+
+    Raises
+    ------
+    ProfileError
+        If edgekit does not convert for it, with what it can do instead.
+    """
+    if profile.kind == "mcu":
+        return convert_for_firmware
+    if profile.kind in ("phone", "sbc", "heterogeneous", "cloud"):
+        from edgekit.pipeline.onnx_route import convert_for_onnxruntime
+
+        return convert_for_onnxruntime
+    raise ProfileError(
+        f"{profile.name} ({profile.kind}) runs no converted packages. {profile.capabilities.note}"
+    )
+
+
+def plan_for(product: Product, profile: DeviceProfile) -> Plan:
+    """Return the plan of a product on a device, checked but not held against the budget."""
+    precision = product.cost_precision
+    placed = place(product.graph, profile, precision, executor=product.reach)
+    estimates = estimate_graph(product.graph, profile, placed.placements, precision)
+    return build_plan(
+        product.graph,
+        profile,
+        executor=product.executor,
+        placement=placed.placements,
+        estimates=estimates,
+        executor_memory=product.executor_memory,
+    )
+
+
+def _hint(product: Product, profile: DeviceProfile) -> str:
+    """Return which devices the product would fit."""
+    others = [load_profile(summary.name) for summary in list_profiles()]
+    usable = [p for p in by_memory(others, profile) if _same_route(p, profile)]
+    return fit_hint(which_devices_fit(usable, lambda other: plan_for(product, other)))
+
+
+def _same_route(one: DeviceProfile, other: DeviceProfile) -> bool:
+    try:
+        return route_of(one) is route_of(other)
+    except (PlanError, ProfileError):
+        return False
+
+
+def _write(job: Job, product: Product, plan: Plan) -> Package:
+    out = job.recipe.out or f"{job.source.name}.{job.profile.name}.edgekit"
+    declared = job.graph if product.executor == "onnxruntime" else product.graph
+    content = PackageContent(
+        model=ModelFacts.of(declared, macs=graph_macs(job.bound)),
+        plan=plan,
+        profile=to_toml(job.profile).encode(),
+        graph=product.graph,
+        model_file=product.model_file,
+        files=job.source.files,
+        recipe=msgspec.to_builtins(job.recipe),
+        accuracy=product.accuracy,
+    )
+    return write_package(Path(out), content)
+
+
+def _source_notes(source: SourceModel) -> tuple[str, ...]:
+    if source.ships:
+        return (f"No model was named: this is the {source.name} that ships with edgekit.",)
+    return ()

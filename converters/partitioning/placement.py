@@ -280,8 +280,8 @@ class _Search:
     def _return_seconds(self, live: Sequence[str], state: State) -> float:
         """Return the time to bring the outputs back to the working memory."""
         host, seconds = self.costs.host, 0.0
-        for name, (source, _) in zip(live, state, strict=True):
-            if self.costs.processors[source].memory != self.costs.processors[host].memory:
+        for name, (source, holders) in zip(live, state, strict=True):
+            if not holders & self.costs.beside(host):
                 seconds += self.costs.crossing(name, source, host) or 0.0
         return seconds
 

@@ -153,7 +153,7 @@ def test_temperature_goes_to_its_limit_and_never_past_it(
 def test_a_long_series_of_runs_gets_slower_until_it_settles() -> None:
     graph, profile = chain(width=512), load_profile("oneplus12")
     assert profile.thermal is not None
-    small_body = replace(profile.thermal, capacity_j_per_k=q(1e-5))
+    small_body = replace(profile.thermal, capacity_j_per_k=q(5e-4))
     profile = replace(profile, thermal=small_body)
     result = sustained(profile, graph, plan_of(graph, profile, on="cpu"), 60)
     assert list(result.celsius) == sorted(result.celsius)

@@ -24,7 +24,7 @@ from edgekit.converters.importers.onnx_ops.layer import (
     OnnxAttr,
     dtype_of,
 )
-from edgekit.converters.importers.onnx_ops.tensors import TensorSource
+from edgekit.converters.importers.onnx_ops.tensors import TensorSource, printable
 from edgekit.converters.passes.dead_nodes import remove_dead_nodes
 from edgekit.errors import (
     EdgekitError,
@@ -111,7 +111,28 @@ def _parsed(data: bytes, source: TensorSource) -> Any:
         raise source.fail("is no ONNX model, or is truncated or damaged") from error
     if not model.HasField("graph") or not model.graph.output:
         raise source.fail("is an ONNX file without a graph")
+    # protobuf hands out text that is not UTF-8 as bytes.
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise source.fail("is damaged: it has names that are not UTF-8")
     return model
+
+
+def _texts(model: Any) -> Iterator[object]:
+    graph = model.graph
+    yield from (model.producer_name, model.producer_version, graph.name)
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (tensor.name for tensor in graph.initializer)
+    for tensor in graph.initializer:
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+        for entry in node.metadata_props:
+            yield from (entry.key, entry.value)
 
 
 class _Importer:
@@ -195,15 +216,16 @@ class _Importer:
 
     def _map_node(self, index: int, proto: Any) -> None:
         builder = self._builder
-        name = str(proto.name) or f"{proto.op_type}_{index}"
-        origin = f"{self._scope(proto) or name} {proto.op_type}"
+        op = printable(proto.op_type)
+        name = printable(proto.name) or f"{op}_{index}"
+        origin = f"{printable(self._scope(proto)) or name} {op}"
         mapper = mappers().get(proto.op_type) if proto.domain in _DOMAINS else None
         if mapper is None:
-            op = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
+            op = f"{printable(proto.domain)}.{op}" if proto.domain else op
             raise UnsupportedOpError(op, node=origin, where=str(builder.source.path))
         layer = Layer(
             builder,
-            proto.op_type,
+            op,
             name,
             origin,
             self._opset,
@@ -291,7 +313,7 @@ def _attribute(proto: Any, source: TensorSource, origin: str) -> OnnxAttr:
     if kind == 8:
         return tuple(str(value.decode("utf-8", "replace")) for value in proto.strings)
     raise UnsupportedOpError(
-        f"with attribute {proto.name}",
+        f"with attribute {printable(proto.name)}",
         node=origin,
         where=str(source.path),
         hint="attributes that hold graphs (control flow) are not supported",

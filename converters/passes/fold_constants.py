@@ -6,6 +6,9 @@ from edgekit.graph import Graph, Node, Tensor
 from edgekit.ops import spec_of
 from edgekit.ops.spec import OpCall, OpView
 
+NOT_FOLDED = frozenset({"average_pool2d", "conv2d", "max_pool2d", "transpose_conv2d"})
+"""Operators whose work and temporary memory are not bounded by their inputs and outputs."""
+
 MAX_GROWTH_BYTES = 2**20
 """A constant is computed if it is at most this much larger than what it is computed from."""
 
@@ -36,7 +39,7 @@ def _can_fold(
     graph: Graph, node: Node, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...]
 ) -> bool:
     known = [tensor for tensor in inputs if tensor is not None]
-    if not known or not all(tensor.is_constant for tensor in known):
+    if node.op in NOT_FOLDED or not known or not all(tensor.is_constant for tensor in known):
         return False
     tensors = (*known, *outputs)
     static = all(isinstance(dim, int) for tensor in tensors for dim in tensor.shape)

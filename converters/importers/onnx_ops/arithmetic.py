@@ -188,6 +188,8 @@ def _gemm_bias(layer: Layer, beta: float) -> str | None:
     if not layer.has(2):
         return ""
     addend = layer.tensor(2)
+    if not layer.tensor(1).is_constant:
+        return None
     columns = layer.shape(1)[0 if layer.int_attr("transB", 0) else 1]
     if not addend.is_constant or addend.elements not in {1, columns}:
         return None

@@ -17,7 +17,9 @@ from edgekit.converters.importers.onnx_ops.tensors import (
     ELEMENT_TYPES,
     MAX_ELEMENTS,
     TensorSource,
+    printable,
 )
+from edgekit.converters.passes.fold_constants import NOT_FOLDED
 from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelFormatError, UnsupportedOpError
 from edgekit.graph import Attr, Node, Quantization, Tensor, TensorKind
@@ -52,6 +54,7 @@ class GraphBuilder:
 
     def free_name(self, wish: str) -> str:
         """Return ``wish``, with a number behind it where a tensor has that name already."""
+        wish = printable(wish)
         name, number = wish, 1
         while not name or name in self.tensors:
             name, number = f"{wish or 'tensor'}.{number}", number + 1
@@ -124,7 +127,7 @@ class GraphBuilder:
             outputs.append(tensor)
         names = tuple(tensor.name for tensor in outputs)
         node = replace(node, outputs=names)
-        if fold and self._can_fold(inputs, outputs):
+        if fold and node.op not in NOT_FOLDED and self._can_fold(inputs, outputs):
             call = OpCall(
                 OpView(node, inputs, tuple(outputs)), tuple(t.data if t else None for t in inputs)
             )
@@ -363,7 +366,7 @@ class Layer:
     def refuse(self, hint: str) -> UnsupportedOpError:
         """Return the error for a node that is valid but cannot be converted."""
         return UnsupportedOpError(
-            self.op, node=self.origin, where=str(self.builder.source.path), hint=hint
+            self.op, node=self.origin, where=str(self.builder.source.path), hint=printable(hint)
         )
 
 

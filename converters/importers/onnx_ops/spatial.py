@@ -415,6 +415,7 @@ def _depth_to_space(layer: Layer) -> tuple[str, ...]:
     if len(shape) != 4 or block < 1 or shape[1] % (block * block):
         raise layer.fail(f"blocks of {block} do not fit {list(shape)}")
     if mode == "CRD":
+        layer.builder.spend(8 * shape[1], layer.origin)
         # The column-row-depth order is the depth-column-row order after a shuffle of the channels.
         order = np.arange(shape[1]).reshape(-1, block, block).transpose(1, 2, 0).reshape(-1)
         x = layer.emit("gather", [x, layer.add_constant(order.astype(np.int64))], axis=1)

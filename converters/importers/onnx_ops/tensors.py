@@ -19,6 +19,8 @@ from edgekit.errors import ModelFormatError
 MAX_ELEMENTS = 2**31 - 1
 """Largest number of elements of one tensor; more cannot be meant on an edge device."""
 
+_MAX_TEXT = 400
+
 BFLOAT16 = 16
 ELEMENT_TYPES: dict[int, str] = {
     1: "float32",
@@ -37,6 +39,12 @@ ELEMENT_TYPES: dict[int, str] = {
 _INT32_FIELD = frozenset({"uint8", "int8", "int16", "int32", "bool", "float16", "uint16"})
 
 
+def printable(text: str) -> str:
+    """Return text from a file fit for a message: one line, no control characters, not endless."""
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return clean if len(clean) <= _MAX_TEXT else f"{clean[:_MAX_TEXT]}..."
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSource:
     """Where tensors come from, for external data and messages.
@@ -51,7 +59,7 @@ class TensorSource:
 
     def fail(self, message: str) -> ModelFormatError:
         """Return the error for something wrong in this file."""
-        return ModelFormatError(message, path=str(self.path))
+        return ModelFormatError(printable(message), path=str(self.path))
 
     def reader(self, proto: Any) -> tuple[tuple[int, ...], np.dtype[np.generic], ArrayLoader]:
         """Return shape, dtype and a function that gives the data of a ``TensorProto``.

@@ -132,18 +132,28 @@ def _cases(
     infer: Callable[[OpView], list[TensorType]],
     output: tuple[float, int] | None,
     attrs: dict[str, Attr],
+    *,
+    keeps_scale: bool,
 ) -> Iterable[OpCase]:
+    """Yield all 256 values of int8 on several scales, to the scale ``output`` and to their own."""
     for shape in ((1, 16), (2, 3, 5, 4)):
         x = cases.float_input("x", shape, -9, 9)
-        name = "x".join(map(str, shape))
-        yield cases.case(f"float_{name}", infer, (x,), attrs, tolerance=1e-5)
-        if output is None:
-            continue
-        for scale, zero_point in ((0.05, -11), (0.11, 40), (0.4, 0)):
-            x = cases.int8_input("x", (256,), scale, zero_point)
-            x = (x[0], np.arange(-128, 128).astype(np.int8))
-            case_id = f"int8_{name}_scale{scale}"
-            yield cases.case(case_id, infer, (x,), attrs, scale=output[0], zero_point=output[1])
+        case_id = f"float_{'x'.join(map(str, shape))}"
+        yield cases.case(case_id, infer, (x,), attrs, tolerance=1e-5)
+    for scale, zero_point in ((0.05, -11), (0.11, 40), (0.4, 0)):
+        tensor, _ = cases.int8_input("x", (256,), scale, zero_point)
+        x = (tensor, np.arange(-128, 128).astype(np.int8))
+        same = scale, zero_point
+        for kind, target in (("same", same if keeps_scale else None), ("other", output)):
+            if target is not None:
+                yield cases.case(
+                    f"int8_{kind}_scale{scale}",
+                    infer,
+                    (x,),
+                    attrs,
+                    scale=target[0],
+                    zero_point=target[1],
+                )
 
 
 def _spec(
@@ -165,7 +175,13 @@ def _spec(
         quantization=rule,
         fixed_output=fixed,
         in_place=((0, 0),),
-        cases=partial(_cases, infer, case_output, attrs or {}),
+        cases=partial(
+            _cases,
+            infer,
+            case_output,
+            attrs or {},
+            keeps_scale=quantized is not None and fixed is None,
+        ),
     )
 
 

@@ -94,7 +94,6 @@ def _common_scale(
 
 
 def _add_int8(call: OpCall) -> int8.IntArray:
-    """Factors of a sum are formed in double precision."""
     first, second, out = (float(scale) for scale in _scales(call))
     twice = 2.0 * max(first, second)
     a, b = _common_scale(call, _SUM_LEFT_SHIFT, (first / twice, second / twice))
@@ -103,12 +102,10 @@ def _add_int8(call: OpCall) -> int8.IntArray:
 
 
 def _sub_int8(call: OpCall) -> int8.IntArray:
-    """Factors of a difference are formed in single precision."""
-    first, second, out = _scales(call)
-    twice = np.float32(2.0) * max(first, second)
-    a, b = _common_scale(call, _SUM_LEFT_SHIFT, (float(first / twice), float(second / twice)))
-    scaled = twice / (np.float32(1 << _SUM_LEFT_SHIFT) * out)
-    factor = int8.quantize_multipliers(float(scaled))
+    first, second, out = (float(scale) for scale in _scales(call))
+    twice = 2.0 * max(first, second)
+    a, b = _common_scale(call, _SUM_LEFT_SHIFT, (first / twice, second / twice))
+    factor = int8.quantize_multipliers(twice / ((1 << _SUM_LEFT_SHIFT) * out))
     return int8.multiply(a - b, factor) + int8.zero_point_of(call.view.outputs[0])
 
 

@@ -133,7 +133,7 @@ def _int8_case(
     filters = units * rank
     is_short = stored is DType.INT8
     magnitude = 128 if is_short else 20000
-    time_scale, state_scale = (0.01, 0.1) if is_short else (0.0001, 0.001)
+    time_scale, state_scale = (0.01, 0.8) if is_short else (0.0001, 0.004)
     time = cases.integer_input("time", (filters, memory), stored, 1 - magnitude, magnitude)
     state = cases.integer_input("state", (batch, filters * memory), stored, -magnitude, magnitude)
     return cases.case(
@@ -147,7 +147,7 @@ def _int8_case(
             (_scaled(state, state_scale, TensorKind.STATE), state[1]),
         ),
         {"rank": rank, "activation": "none"},
-        scale=0.2,
+        scale=2.0,
         zero_point=-4,
     )
 

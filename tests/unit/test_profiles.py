@@ -253,3 +253,8 @@ def test_cambricon_has_the_published_number_of_cores() -> None:
         assert profile.nand is not None
         cores[size] = profile.nand.compute_cores
     assert cores == {"s": 32, "m": 128, "l": 512}
+
+
+def test_the_documentation_lists_every_device() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    assert [name for name in NAMES if f"| `{name}` |" not in text] == []

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Tensor
+from edgekit.graph import Tensor, TensorKind
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
 
@@ -33,7 +33,7 @@ def _reference(call: OpCall) -> list[Array]:
 
 def _cases() -> Iterable[OpCase]:
     array = np.linspace(-8, 8, 33, dtype=np.float32)
-    x = Tensor.constant("x", array)
+    x = Tensor("x", array.shape, DType.FLOAT32, TensorKind.INPUT)
     for name, low, high in (("both", -1.5, 3.0), ("upper", float("-inf"), 2.0)):
         attrs = {"min": low, "max": high}
         yield OpCase(name, ((x, array),), (Tensor("y", x.shape, x.dtype),), attrs)

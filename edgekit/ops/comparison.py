@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Shape, Tensor
+from edgekit.graph import Shape, Tensor, TensorKind
 from edgekit.ops.broadcast import broadcast_shapes
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
@@ -63,7 +63,10 @@ def _reference(function: Callable[..., Array], count: int) -> Callable[[OpCall],
 
 
 def _case(name: str, arrays: list[Array], result: Array) -> OpCase:
-    inputs = tuple((Tensor.constant(f"x{i}", array), array) for i, array in enumerate(arrays))
+    inputs = tuple(
+        (Tensor(f"x{i}", array.shape, DType.from_numpy(array.dtype), TensorKind.INPUT), array)
+        for i, array in enumerate(arrays)
+    )
     return OpCase(name, inputs, (Tensor("y", result.shape, DType.from_numpy(result.dtype)),))
 
 

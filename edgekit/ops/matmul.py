@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Shape, Tensor
+from edgekit.graph import Shape, Tensor, TensorKind
 from edgekit.ops.broadcast import broadcast_shapes
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
@@ -62,7 +62,10 @@ def _case(
     arrays = [rng.standard_normal(shape).astype(np.float32) for shape in (a, b)]
     left = np.swapaxes(arrays[0], -1, -2) if ta else arrays[0]
     right = np.swapaxes(arrays[1], -1, -2) if tb else arrays[1]
-    tensors = [Tensor.constant(f"x{i}", array) for i, array in enumerate(arrays)]
+    tensors = [
+        Tensor(f"x{index}", array.shape, DType.FLOAT32, TensorKind.INPUT)
+        for index, array in enumerate(arrays)
+    ]
     return OpCase(
         name,
         tuple(zip(tensors, arrays, strict=True)),

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Tensor
+from edgekit.graph import Tensor, TensorKind
 from edgekit.ops.broadcast import broadcast_shapes, normalized_axis
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
@@ -76,15 +76,12 @@ def _macs(view: OpView) -> int:
 
 
 def _float_case(
-    name: str, arrays: list[Array | None], attrs: dict[str, float | int], tolerance: float
+    name: str, x: Array, parameters: list[Array], attrs: dict[str, float | int]
 ) -> OpCase:
-    inputs = tuple(
-        None if array is None else (Tensor.constant(f"x{i}", array), array)
-        for i, array in enumerate(arrays)
-    )
-    assert arrays[0] is not None
-    x = Tensor.constant("x", arrays[0])
-    return OpCase(name, inputs, (Tensor("y", x.shape, x.dtype),), attrs, tolerance)
+    given = Tensor("x", x.shape, DType.FLOAT32, TensorKind.INPUT)
+    constants = [(Tensor.constant(f"p{i}", array), array) for i, array in enumerate(parameters)]
+    output = Tensor("y", x.shape, DType.FLOAT32)
+    return OpCase(name, ((given, x), *constants), (output,), attrs, tolerance=1e-5)
 
 
 def _numbers(seed: int, *shape: int) -> Array:
@@ -93,28 +90,19 @@ def _numbers(seed: int, *shape: int) -> Array:
 
 def _batch_norm_cases() -> Iterable[OpCase]:
     for name, shape, axis in (("nchw", (2, 3, 4, 5), 1), ("nhwc", (1, 4, 5, 3), 3)):
-        statistics: list[Array | None] = [_numbers(seed, 3) for seed in range(1, 4)]
-        variance = np.abs(_numbers(4, 3)) + np.float32(0.1)
-        yield _float_case(
-            name,
-            [_numbers(0, *shape), *statistics, variance],
-            {"axis": axis, "epsilon": 1e-3},
-            1e-5,
-        )
+        parameters = [_numbers(seed, 3) for seed in range(1, 4)]
+        parameters.append(np.abs(_numbers(4, 3)) + np.float32(0.1))
+        attrs: dict[str, float | int] = {"axis": axis, "epsilon": 1e-3}
+        yield _float_case(name, _numbers(0, *shape), parameters, attrs)
 
 
 def _layer_norm_cases() -> Iterable[OpCase]:
     attrs: dict[str, float | int] = {"axis": -1, "epsilon": 1e-12}
-    yield _float_case(
-        "last_axis", [_numbers(0, 2, 5, 8), _numbers(1, 8), _numbers(2, 8)], attrs, 1e-5
-    )
-    yield _float_case("no_beta", [_numbers(0, 3, 8), _numbers(1, 8), None], attrs, 1e-5)
-    yield _float_case(
-        "two_axes",
-        [_numbers(0, 2, 5, 8), _numbers(1, 5, 8), _numbers(2, 5, 8)],
-        {"axis": 1, "epsilon": 1e-5},
-        1e-5,
-    )
+    x, last = _numbers(0, 2, 5, 8), [_numbers(1, 8), _numbers(2, 8)]
+    yield _float_case("last_axis", x, last, attrs)
+    yield _float_case("no_beta", x, last[:1], attrs)
+    both = [_numbers(1, 5, 8), _numbers(2, 5, 8)]
+    yield _float_case("two_axes", x, both, {"axis": 1, "epsilon": 1e-5})
 
 
 SPECS = (

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Tensor
+from edgekit.graph import Tensor, TensorKind
 from edgekit.ops.broadcast import broadcast_shapes
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
@@ -39,7 +39,8 @@ def _cases() -> Iterable[OpCase]:
     ):
         x = rng.standard_normal(x_shape).astype(np.float32)
         slope = rng.random(slope_shape).astype(np.float32)
-        inputs = ((Tensor.constant("x", x), x), (Tensor.constant("slope", slope), slope))
+        declared = Tensor("x", x.shape, DType.FLOAT32, TensorKind.INPUT)
+        inputs = ((declared, x), (Tensor.constant("slope", slope), slope))
         yield OpCase(name, inputs, (Tensor("y", x.shape, inputs[0][0].dtype),), {}, 1e-6)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Tensor
+from edgekit.graph import Tensor, TensorKind
 from edgekit.ops.broadcast import normalized_axis
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
@@ -47,7 +47,8 @@ def _reference(call: OpCall) -> list[Array]:
 def _cases() -> Iterable[OpCase]:
     table = np.arange(24, dtype=np.float32).reshape(1, 8, 3)
     like = np.zeros((2, 5), np.float32)
-    inputs = ((Tensor.constant("table", table), table), (Tensor.constant("like", like), like))
+    given = Tensor("like", like.shape, DType.FLOAT32, TensorKind.INPUT)
+    inputs = ((Tensor.constant("table", table), table), (given, like))
     output = Tensor("y", (1, 5, 3), inputs[0][0].dtype)
     yield OpCase("positions", inputs, (output,), {"axis": 1, "like_axis": 1})
 

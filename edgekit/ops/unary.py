@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
-from edgekit.graph import Attr, Tensor
+from edgekit.graph import Attr, Tensor, TensorKind
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
 Floats = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ def _reference(function: Callable[..., Array]) -> Callable[[OpCall], list[Array]
 
 
 def _case(name: str, array: Array, attrs: dict[str, Attr] | None = None) -> OpCase:
-    x = Tensor.constant("x", array)
+    x = Tensor("x", array.shape, DType.FLOAT32, TensorKind.INPUT)
     return OpCase(name, ((x, array),), (Tensor("y", x.shape, x.dtype),), attrs or {}, 2e-6)
 
 

@@ -277,6 +277,9 @@ class _Importer:
             found = self._names.get(value.name)
             if found is None:
                 raise builder.source.fail(f"output {value.name} is computed by nothing")
+            if builder.tensors[found].is_constant and found == value.name:
+                found = builder.free_name(f"{found}/value")
+                builder.rename(value.name, found, 0)
             if found != value.name or found in outputs or builder.tensors[found].is_constant:
                 node = Node(
                     builder.node_name(f"{value.name}/output"), "identity", (found,), (value.name,)

@@ -100,8 +100,11 @@ def weights_to_safetensors(graph: Graph) -> bytes:
     return bytes(save_safetensors({name: arrays[name] for name in sorted(arrays)}))
 
 
-def graph_from_files(graph_path: Path, weights_path: Path) -> Graph:
+def graph_from_files(graph_path: Path, weights_path: Path | None) -> Graph:
     """Read a graph; the data of constants is read when it is used.
+
+    Without a weights file the graph has its structure only: shapes and types of its constants,
+    not their data.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def graph_from_files(graph_path: Path, weights_path: Path) -> Graph:
         If a file is missing, damaged, or the two do not fit together.
     """
     record = _decode(graph_path)
-    weights = _Weights(weights_path)
+    weights = None if weights_path is None else _Weights(weights_path)
     try:
         tensors = {item.name: _tensor(item, weights) for item in record.tensors}
         if len(tensors) != len(record.tensors):
@@ -182,13 +185,15 @@ def _tensor_record(tensor: Tensor) -> TensorRecord:
     )
 
 
-def _tensor(record: TensorRecord, weights: _Weights) -> Tensor:
+def _tensor(record: TensorRecord, weights: _Weights | None) -> Tensor:
     if len(record.shape) > _LONGEST_SHAPE:
         raise ModelError(f"tensor {record.name} has {len(record.shape)} axes")
     if any(isinstance(dim, int) and dim < 0 for dim in record.shape):
         raise ModelError(f"tensor {record.name} has a negative dimension")
     kind = TensorKind(record.kind)
-    load = weights.loader(record.name, record.shape) if kind is TensorKind.CONSTANT else None
+    load = None
+    if weights is not None and kind is TensorKind.CONSTANT:
+        load = weights.loader(record.name, record.shape)
     return Tensor(
         record.name,
         record.shape,

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 import edgekit
-from edgekit.errors import PackageError, UsageError
+from edgekit.errors import PackageError, ProfileError, UsageError
 from edgekit.graph import Graph
 from edgekit.graph_file import graph_from_files, graph_to_json, weights_to_safetensors
 from edgekit.package_files import (
@@ -48,6 +48,7 @@ from edgekit.package_manifest import (
     manifest_to_json,
 )
 from edgekit.plan import Plan
+from edgekit.profiles import DeviceProfile, load_profile
 
 PLAN_NAME = "plan.json"
 PROFILE_NAME = "profile.toml"
@@ -70,7 +71,8 @@ class PackageContent:
     profile : bytes or Path
         TOML of the device profile, stored as it is.
     graph : Graph, optional
-        Stored with its weights; needed by the reference and native executors.
+        What the plan is of. Stored with its weights for the reference and native executors, which
+        need it; without them where ``model_file`` holds the weights, for emulators and reports.
     model_file : bytes or Path, optional
         ONNX or TensorFlow Lite model, needed by onnxruntime or LiteRT.
     files : mapping of part name to bytes or Path
@@ -103,7 +105,8 @@ class PackageContent:
         }
         if self.graph is not None:
             parts[GRAPH_NAME] = graph_to_json(self.graph)
-            parts[WEIGHTS_NAME] = weights_to_safetensors(self.graph)
+            if self.plan.executor not in MODEL_NAMES:
+                parts[WEIGHTS_NAME] = weights_to_safetensors(self.graph)
         if self.model_file is not None:
             parts[MODEL_NAMES[self.plan.executor]] = self.model_file
         for name, source in self.files.items():
@@ -157,6 +160,23 @@ class Package:
     def graph(self) -> Graph:
         """Read the graph (PackageError where the package carries none, or it is damaged)."""
         return graph_from_files(self.path(GRAPH_NAME), self.path(WEIGHTS_NAME))
+
+    def structure(self) -> Graph:
+        """Read the graph without the data of its constants, which every package carries.
+
+        Raises
+        ------
+        PackageError
+            If it is damaged.
+        """
+        return graph_from_files(self.path(GRAPH_NAME), None)
+
+    def profile(self) -> DeviceProfile:
+        """Read the device profile that the package was made for (PackageError where damaged)."""
+        try:
+            return load_profile(str(self.path(PROFILE_NAME)))
+        except ProfileError as error:
+            raise PackageError(str(error)) from error
 
     def verify(self) -> None:
         """Compare every part with its digest (PackageDigestError names the first that differs)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgekit.cost.roofline import Cost, crossing_cost, node_cost, refusal
 from edgekit.cost.timeline import Task, run_tasks, to_ns
-from edgekit.cost.work import Precision, node_work, tensor_bytes
+from edgekit.cost.work import Precision, as_executed, node_work, tensor_bytes
 from edgekit.errors import PlacementError
 from edgekit.graph import Graph, Node
 from edgekit.plan import Estimates, Placement, StepCost
@@ -18,6 +18,8 @@ def estimate_graph(
     profile: DeviceProfile,
     placement: Sequence[Placement],
     precision: Precision | None = None,
+    *,
+    executor: str = "",
 ) -> Estimates:
     """Estimate one inference of a placed graph.
 
@@ -32,6 +34,8 @@ def estimate_graph(
         One for each node.
     precision : str or None
         What float tensors become; None for the graph as it is.
+    executor : str
+        What runs it, where that matters (:func:`~edgekit.cost.work.as_executed`).
 
     Returns
     -------
@@ -46,7 +50,7 @@ def estimate_graph(
     PlacementError
         If a node is not placed, or placed where it cannot run.
     """
-    tasks, costs = placed_tasks(graph, profile, placement, precision)
+    tasks, costs = placed_tasks(graph, profile, placement, precision, executor=executor)
     latency_s = run_tasks(tasks).end_ns * 1e-9
     energy_j = sum(cost.energy_j for cost in costs) + idle_power_w(profile) * latency_s
     return Estimates(latency_s, energy_j, "modelled", tuple(costs))
@@ -57,12 +61,15 @@ def placed_tasks(
     profile: DeviceProfile,
     placement: Sequence[Placement],
     precision: Precision | None = None,
+    *,
+    executor: str = "",
 ) -> tuple[list[Task], list[StepCost]]:
     """Return the work of one inference for a timeline, and the cost of each task.
 
     Parameters and errors are those of :func:`estimate_graph`.
     """
-    builder = _TaskBuilder(graph, profile, placed_processors(graph, profile, placement), precision)
+    processors = placed_processors(graph, profile, placement)
+    builder = _TaskBuilder(graph, profile, processors, precision, executor)
     for step, node in enumerate(graph.nodes):
         builder.add(step, node)
     builder.return_outputs()
@@ -83,11 +90,13 @@ class _TaskBuilder:
         profile: DeviceProfile,
         processors: dict[str, Processor],
         precision: Precision | None,
+        executor: str,
     ) -> None:
         self.graph = graph
         self.profile = profile
         self.processors = processors
         self.precision = precision
+        self.executor = executor
         self.tasks: list[Task] = []
         self.costs: list[StepCost] = []
         self._producers = graph.producers()
@@ -102,7 +111,7 @@ class _TaskBuilder:
         processor = self.processors[node.name]
         known = [self._available(step, name, processor) for name in dict.fromkeys(node.inputs)]
         waits = tuple(index for index in known if index is not None)
-        work = node_work(self.graph, node, self.precision)
+        work = as_executed(node_work(self.graph, node, self.precision), self.executor)
         reason = refusal(work, processor)
         if reason:
             raise PlacementError(f"layer {node.where} cannot run where it is placed: {reason}")

@@ -109,7 +109,7 @@ def model_run(
         )
     check_fit(plan)
     state = thermal or ThermalState.cold(profile)
-    tasks, costs = placed_tasks(graph, profile, plan.placement, precision)
+    tasks, costs = placed_tasks(graph, profile, plan.placement, precision, executor=plan.executor)
     tasks = _slowed(tasks, state.clock_fraction)
     timeline = run_tasks(tasks)
     latency_s = timeline.end_ns * 1e-9

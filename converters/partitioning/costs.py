@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgekit.cost.roofline import crossing_cost, node_cost, refusal
-from edgekit.cost.work import Precision, node_work, tensor_bytes
+from edgekit.cost.work import Precision, as_executed, node_work, tensor_bytes
 from edgekit.errors import PlacementError
 from edgekit.graph import Graph, Node
 from edgekit.profiles import DeviceProfile, Processor
@@ -86,6 +86,7 @@ def node_costs(
     profile: DeviceProfile,
     precision: Precision | None,
     processors: Sequence[Processor],
+    executor: str = "",
 ) -> Costs:
     """Cost every node on every candidate.
 
@@ -97,7 +98,7 @@ def node_costs(
     seconds: list[tuple[float | None, ...]] = []
     refusals: list[tuple[str | None, ...]] = []
     for node in graph.nodes:
-        work = node_work(graph, node, precision)
+        work = as_executed(node_work(graph, node, precision), executor)
         reasons = tuple(refusal(work, processor) for processor in processors)
         if all(reasons):
             raise PlacementError(

@@ -106,7 +106,7 @@ def place(
         raise PlacementError(
             f"{profile.name}: an app reaches no processor{via}\n" + "\n".join(left_out)
         )
-    costs = node_costs(graph, profile, precision, candidates)
+    costs = node_costs(graph, profile, precision, candidates, executor)
     exact = True
     if executor in ONE_POOL:
         chosen, seconds = _one_processor(costs)

@@ -48,7 +48,7 @@ def node_cost(work: Work, profile: DeviceProfile, processor: Processor) -> Cost:
     Energy is the processor's active power over the time plus what the memories take for the bytes;
     the idle power of the device is not in it.
     """
-    overhead_s = processor.launch_overhead_s.value
+    overhead_s = processor.launch_overhead_s.value * work.calls
     compute_s = _compute_seconds(work, processor)
     memory_s, memory_j = _memory(work, profile, processor)
     busy_s = max(compute_s, memory_s)

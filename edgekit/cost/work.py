@@ -7,7 +7,7 @@ costed with precision None: every node as its own tensors say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgekit.dtypes import DType
@@ -31,6 +31,8 @@ _COSTLY = frozenset(
 )
 _COSTLY_FACTOR = 10
 """Simple operations that one element of a transcendental or a normalization stands for."""
+_CAST_TRAFFIC = 5
+"""Bytes moved for each byte of float16: a cast reads 2 and writes 4, the node moves 4."""
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "int8_dynamic": 4}
 
 
@@ -52,6 +54,8 @@ class Work:
         Elements of the outputs.
     activation_bytes, weight_bytes : int
         Read and written once.
+    calls : int
+        Kernels that run for it, each with its overhead.
     """
 
     op: str
@@ -61,6 +65,7 @@ class Work:
     elements: int
     activation_bytes: int
     weight_bytes: int
+    calls: int = 1
 
 
 def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> Work:
@@ -101,8 +106,27 @@ def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> W
         dtype="int8" if dynamic else _dtype(view, precision),
         macs=_operations(view, op_class),
         elements=elements,
-        activation_bytes=activation_bytes,
+        activation_bytes=activation_bytes + (_quantizing_bytes(view) if dynamic else 0),
         weight_bytes=weight_bytes,
+        calls=2 if dynamic else 1,
+    )
+
+
+def as_executed(work: Work, executor: str) -> Work:
+    """Return what an executor really does where it does not compute as the graph says.
+
+    onnxruntime's CPU provider has float16 kernels for few operators: it converts weights to float32
+    at load and puts casts around the nodes, so that float16 is slower than float32 there
+    (microsoft/onnxruntime#25824: 4 times on a Raspberry Pi 5, more than half of it casts).
+    """
+    if executor != "onnxruntime" or work.dtype != "float16":
+        return work
+    return replace(
+        work,
+        dtype="float32",
+        activation_bytes=work.activation_bytes * _CAST_TRAFFIC,
+        weight_bytes=work.weight_bytes * 2,
+        calls=3 * work.calls,
     )
 
 
@@ -142,6 +166,11 @@ def _conv_class(view: OpView) -> OpClass:
 def _has_weights(view: OpView) -> bool:
     weights = view.optional_input(1)
     return view.node.op in _MATMUL | _CONV and weights is not None and weights.is_constant
+
+
+def _quantizing_bytes(view: OpView) -> int:
+    """Bytes that quantizing the input at run time moves: once for the range, once to convert."""
+    return view.input(0).elements * (4 + 4 + 1)
 
 
 def _item_bytes(tensor: Tensor, precision: Precision | None) -> int:

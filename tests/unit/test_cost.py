@@ -18,7 +18,7 @@ from edgekit.cost.roofline import (
     weights_memory,
 )
 from edgekit.cost.timeline import Task, run_tasks, to_ns
-from edgekit.cost.work import OpClass, Precision, Work, node_work
+from edgekit.cost.work import OpClass, Precision, Work, as_executed, node_work
 from edgekit.dtypes import DType
 from edgekit.errors import PlacementError
 from edgekit.estimate import estimate_graph
@@ -116,11 +116,26 @@ def test_work_follows_precision() -> None:
     assert sizes["float32"].weight_bytes == 4 * sizes["int8"].weight_bytes
     assert sizes["float32"].activation_bytes == 2 * sizes["float16"].activation_bytes
     assert sizes["int8_dynamic"].weight_bytes == sizes["int8"].weight_bytes
-    assert sizes["int8_dynamic"].activation_bytes == sizes["float32"].activation_bytes
+    assert sizes["int8_dynamic"].activation_bytes > sizes["float32"].activation_bytes
+    assert sizes["int8_dynamic"].calls > sizes["float32"].calls == 1
     assert sizes["int8_dynamic"].dtype == "int8"
     assert node_work(graph, graph.nodes[1], "int8_dynamic").dtype == "float32"
     assert len({w.macs for w in sizes.values()}) == 1
     assert node_work(graph, dense) == sizes["float32"]
+
+
+def test_float16_is_slower_than_float32_where_the_executor_has_no_kernels_for_it() -> None:
+    profile = load_profile("raspberrypi5")
+    cpu, graph = profile.processor("cpu"), chain(width=256)
+
+    def seconds(precision: Precision, executor: str) -> float:
+        job = as_executed(node_work(graph, graph.nodes[0], precision), executor)
+        return node_cost(job, profile, cpu).seconds
+
+    assert seconds("float16", "native") < seconds("float32", "native")
+    assert seconds("float16", "onnxruntime") > seconds("float32", "onnxruntime")
+    assert seconds("float32", "onnxruntime") == seconds("float32", "native")
+    assert seconds("int8", "onnxruntime") == seconds("int8", "native")
 
 
 def test_a_table_costs_only_the_rows_that_are_read() -> None:

@@ -189,7 +189,9 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
     """Return the plan of a product on a device, checked but not held against the budget."""
     precision = product.cost_precision
     placed = place(product.graph, profile, precision, executor=product.reach)
-    estimates = estimate_graph(product.graph, profile, placed.placements, precision)
+    estimates = estimate_graph(
+        product.graph, profile, placed.placements, precision, executor=product.reach
+    )
     return build_plan(
         product.graph,
         profile,

@@ -45,7 +45,6 @@ REFUSED = {
     "relu6-int8_other_scale0.4": "ignores the output's scale",
     "tile-float_0": "has no such operator",
     "tile-int8_0": "has no such operator",
-    "dequantize-int8_channels": "reads one scale only",
 }
 """Cases in which TensorFlow Lite Micro is narrower than the reference."""
 

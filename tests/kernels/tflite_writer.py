@@ -70,6 +70,8 @@ class _Writer:
             if given is not None and given[0].kind is TensorKind.INPUT
         ]
         self.graph.outputs = list(self.outputs)
+        if not self.graph.inputs:
+            raise NoFormError("a model without inputs")
 
     def tensor(self, tensor: Tensor, data: Array | None) -> int:
         record = schema.TensorT()

@@ -123,6 +123,7 @@ def _record(
     record: dict[str, Any] = {
         "precision": chosen,
         "method": taken.method,
+        "cost_precision": taken.cost_precision,
         "candidates": considered,
         "reason": reasons[0],
     }

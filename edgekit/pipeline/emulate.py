@@ -1,0 +1,92 @@
+"""Run a package for real, with the time, energy and memory limits of its device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from edgekit.converters.partitioning.placement import place
+from edgekit.cost.work import Precision
+from edgekit.dtypes import Array
+from edgekit.emulators import emulator_modules
+from edgekit.errors import EmulatorError, PackageError
+from edgekit.package import MODEL_NAMES, Package, open_package
+from edgekit.plan import Plan
+from edgekit.planner import ExecutorMemory, build_plan
+from edgekit.profiles import DeviceProfile, load_profile
+from edgekit.runtime.session import load
+from edgekit.runtime.trace import RunResult
+
+
+def emulate_package(
+    path: Path, inputs: Mapping[str, Array], *, device: str | None = None
+) -> RunResult:
+    """Run a package once on an emulator.
+
+    Parameters
+    ----------
+    path : Path
+    inputs : mapping of name to array
+    device : str, optional
+        Another device than the one the package was made for; it is planned again for it.
+
+    Returns
+    -------
+    RunResult
+        Real outputs; the trace is modelled.
+
+    Raises
+    ------
+    EmulatorError
+        If no emulator reproduces the kind of device.
+    MemoryBudgetError
+        If the package does not fit the device.
+    """
+    package = open_package(path)
+    profile = package.profile() if device is None else load_profile(device)
+    emulator = next(
+        (m for _, m in emulator_modules() if profile.kind in getattr(m, "EMULATES", ())), None
+    )
+    if emulator is None:
+        raise EmulatorError(f"no emulator reproduces {profile.name} ({profile.kind})")
+    plan = package.plan if device is None else replan(package, profile)
+    with load(package) as session:
+        result: RunResult = emulator.emulate(
+            profile,
+            package.structure(),
+            plan,
+            lambda: session.run(inputs),
+            precision=cost_precision(package),
+        )
+    return result
+
+
+def cost_precision(package: Package) -> Precision | None:
+    """Return what the float tensors of a package's graph are on the device; None: as they are."""
+    if package.manifest.executor not in MODEL_NAMES:
+        return None
+    try:
+        return msgspec.convert(package.manifest.accuracy.get("cost_precision"), Precision | None)
+    except msgspec.ValidationError as error:
+        raise PackageError(f"{package.root}: cost_precision: {error}") from error
+
+
+def replan(package: Package, profile: DeviceProfile) -> Plan:
+    """Plan a package's graph for another device, with the same executor."""
+    graph, executor = package.structure(), package.manifest.executor
+    reach = executor if executor in MODEL_NAMES else ""
+    placed = place(graph, profile, cost_precision(package), executor=reach)
+    old = package.plan.memories
+    memory = None
+    if executor in MODEL_NAMES:
+        weights_bytes = sum(use.weights_bytes for use in old)
+        memory = ExecutorMemory(weights_bytes, sum(use.overhead_bytes for use in old))
+    return build_plan(
+        graph,
+        profile,
+        executor=executor,
+        placement=placed.placements,
+        executor_memory=memory,
+    )

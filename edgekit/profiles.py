@@ -171,6 +171,8 @@ def _parse(entry: Traversable) -> dict[str, Any]:
         return tomllib.loads(entry.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"is not TOML: {error}", path=str(entry)) from error
+    except (OSError, RecursionError) as error:
+        raise ProfileError(f"cannot be read: {error}", path=str(entry)) from error
 
 
 def _build(table: dict[str, Any], path: str, seen: tuple[str, ...]) -> DeviceProfile:
@@ -180,6 +182,7 @@ def _build(table: dict[str, Any], path: str, seen: tuple[str, ...]) -> DevicePro
     except msgspec.ValidationError as error:
         message, key = _key_of(str(error))
         raise ProfileError(message, path=path, key=key) from error
+    _check_names(profile, path)
     _check_references(profile, path)
     return profile
 
@@ -229,11 +232,30 @@ def _key_of(message: str) -> tuple[str, str]:
     return (match.group(1), match.group(2)) if match else (message, "")
 
 
+def _check_names(profile: DeviceProfile, path: str) -> None:
+    if not profile.processors or not profile.memories:
+        raise ProfileError("a device has processors and memories", path=path, key="processors")
+    groups = {
+        "processors": [processor.name for processor in profile.processors],
+        "memories": [memory.name for memory in profile.memories],
+    }
+    for key, names in groups.items():
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ProfileError(f"two are called {twice!r}", path=path, key=key)
+
+
 def _check_references(profile: DeviceProfile, path: str) -> None:
     memories = {memory.name for memory in profile.memories}
     named = [("working_memory", profile.working_memory)]
     named += [("constants_memory", profile.constants_memory)] if profile.constants_memory else []
     named += [(f"processors[{p.name}].memory", p.memory) for p in profile.processors]
+    processors = {processor.name for processor in profile.processors}
+    for processor in profile.processors:
+        for part in processor.made_of:
+            if part not in processors:
+                key = f"processors[{processor.name}].made_of"
+                raise ProfileError(f"there is no processor {part!r}", path=path, key=key)
     named += [(f"links[{link.name}].source", link.source) for link in profile.links]
     named += [(f"links[{link.name}].target", link.target) for link in profile.links]
     if profile.storage:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgekit import profiles
 from edgekit.errors import ProfileError
@@ -60,6 +64,8 @@ capacity_bytes = { value = 65536, source = "data sheet", confidence = "high" }
 available_bytes = { value = 49152, source = "derived: less the stack", confidence = "high" }
 bandwidth_bytes_per_s = { value = 256e6, source = "derived: bus", confidence = "medium" }
 """
+
+MEMORY = SMALL.partition("[[memories]]\n")[2]
 
 
 def write(folder: Path, text: str) -> str:
@@ -178,6 +184,8 @@ def test_unknown_device_names_the_nearest() -> None:
         (('working_memory = "sram"', 'working_memory = "dram"'), "working_memory"),
         (("value = 49152", "value = 99999"), "memories[sram].available_bytes"),
         (('working_memory = "sram"', 'inherits = "nothing"'), "inherits"),
+        (('core = "cortex-m4"', 'core = "m4"\nmade_of = ["x"]'), "processors[cpu].made_of"),
+        (("[[memories]]", "[[memories]]\n" + MEMORY + "[[memories]]\n"), "memories"),
     ],
 )
 def test_a_wrong_value_names_file_and_key(
@@ -196,6 +204,22 @@ def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
         load_profile(write(tmp_path, "name = [1,"))
     with pytest.raises(ProfileError, match="no such file"):
         load_profile(str(tmp_path / "missing.toml"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_profile_is_an_error_and_never_a_traceback(data: st.DataObject) -> None:
+    text = SMALL
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = min(len(text), start + data.draw(st.integers(0, 30)))
+        text = (
+            text[:start] + data.draw(st.sampled_from(("", "=", "[", "9", '"', "{}"))) + text[end:]
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), text)
+        with contextlib.suppress(ProfileError):
+            assert load_profile(path).processors
 
 
 def test_inheritance_merges_arrays_by_name_and_replaces_quantities(tmp_path: Path) -> None:

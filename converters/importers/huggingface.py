@@ -77,7 +77,7 @@ def load(path: Path, dims: Mapping[str, int]) -> Graph:
     -------
     Graph
         Weights are read from the files when they are asked for, as float32. Among its metadata:
-        ``source_folder``, ``tokenizer_files`` (names there, comma-separated), ``max_sequence``,
+        ``tokenizer_files`` (names in the folder, comma-separated), ``max_sequence``,
         ``pooling`` and ``normalized``.
 
     Raises
@@ -142,6 +142,5 @@ def _metadata(
         "max_sequence": str(max_sequence),
         "pooling": "none" if pooling is None else pooling.mode,
         "normalized": str(pooling is not None and pooling.normalized).lower(),
-        "source_folder": str(encoder.resolve()),
         "tokenizer_files": ",".join(found),
     }

@@ -132,7 +132,10 @@ class Histogram:
             self._exponent = exponent
         width = 2.0**self._exponent
         first, last = math.floor(seen.minimum / width), math.floor(seen.maximum / width)
-        indices = np.floor(values / width).astype(np.int64) - first
+        # Dividing by a power of two is exact, in float32 too while the quotient is representable.
+        wide = values if -100 < self._exponent < 100 else values.astype(np.float64)
+        indices = np.floor(wide / wide.dtype.type(width)).astype(np.int64)
+        indices -= first
         counts = np.bincount(indices, minlength=last - first + 1)
         if self.counts.size:
             at = self._first - first
@@ -148,6 +151,13 @@ class Histogram:
         merged = np.zeros(int(indices[-1]) - self._first + 1, np.int64)
         np.add.at(merged, indices - self._first, self.counts)
         self.counts, self._exponent = merged, exponent
+
+    def nonzero_counts(self) -> npt.NDArray[np.int64]:
+        """Return the counts, shape (B,), without the values that are exactly zero."""
+        counts = self.counts.copy()
+        if self.zeros:
+            counts[-self._first] -= self.zeros
+        return counts
 
     def edges(self) -> npt.NDArray[np.float64]:
         """Return the bins' edges, shape (B + 1,)."""
@@ -245,7 +255,8 @@ class EntropyObserver:
     """The range whose quantized distribution diverges least from the true one.
 
     Both ends shrink by the same factor; for each factor the Kullback-Leibler divergence between
-    the clipped distribution and its 256-level version is computed.
+    the clipped distribution and its 256-level version is computed. Exact zeros are left out: they
+    are represented as they are, however many there are.
 
     References
     ----------
@@ -265,7 +276,7 @@ class EntropyObserver:
     def range(self) -> Range:
         """Return the best range of the search (CalibrationError where nothing was seen)."""
         seen = self._histogram.extremes.range().including_zero()
-        centers, counts = self._histogram.centers(), self._histogram.counts
+        centers, counts = self._histogram.centers(), self._histogram.nonzero_counts()
         best, best_divergence = seen, math.inf
         for factor in np.linspace(1.0, 0.05, self._FACTORS):
             candidate = Range(seen.minimum * float(factor), seen.maximum * float(factor))
@@ -299,8 +310,13 @@ def observer_of(name: str) -> Observer:
     raise UsageError(f"observer '{name}' is unknown; there are: {', '.join(OBSERVERS)}")
 
 
-def _finite_values(array: Array) -> npt.NDArray[np.float64]:
-    values = np.asarray(array, np.float64).ravel()
+def _finite_values(array: Array) -> npt.NDArray[np.floating]:
+    """Return the elements as float32 where they are, else as float64."""
+    values: npt.NDArray[np.floating]
+    if array.dtype == np.float32:
+        values = np.asarray(array, np.float32).ravel()
+    else:
+        values = np.asarray(array, np.float64).ravel()
     if not np.isfinite(values).all():
         raise CalibrationError("a value is not finite (NaN or infinite)")
     return values
@@ -329,7 +345,7 @@ def _divergence(
     if span == 0.0:
         return math.inf
     inside = (centers >= candidate.minimum) & (centers <= candidate.maximum)
-    if not inside.any():
+    if not counts[inside].any():
         return math.inf
     reference = counts[inside].astype(np.float64)
     bins = reference.copy()

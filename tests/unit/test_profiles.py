@@ -282,3 +282,12 @@ def test_cambricon_has_the_published_number_of_cores() -> None:
 def test_the_documentation_lists_every_device() -> None:
     text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
     assert [name for name in NAMES if f"| `{name}` |" not in text] == []
+
+
+def test_the_board_of_the_documentation_is_a_valid_profile(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    example = text.rpartition("```toml\n")[2].partition("```")[0]
+    profile = load_profile(write(tmp_path, example))
+    assert profile.name == "my-board"
+    assert profile.capabilities.build
+    assert profile.ram.available_bytes.integer == 114688

@@ -9,6 +9,9 @@ A :class:`Storage` is a run of bytes that one tensor uses, or several one after 
 
 States live for ever, scratch memory for one step, graph inputs from the first step (the caller
 fills them before) and graph outputs to the last (the caller reads them after).
+
+That is what a plan of ours prescribes (:data:`PLANNED`). An executor with an allocator of its own
+does it by its own rules, which a :class:`ReusePolicy` describes, so that its memory is predicted.
 """
 
 from __future__ import annotations
@@ -27,6 +30,34 @@ VIEW_OPS = frozenset({"reshape", "identity"})
 
 Key = tuple[str, str]
 """A tensor's copy: tensor name, memory name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReusePolicy:
+    """How an executor reuses memory.
+
+    Parameters
+    ----------
+    with_scratch : bool
+        Whether kernels take their scratch memory from the plan.
+    caller_owns_io : bool
+        Whether graph inputs and outputs are arrays of the caller, apart from everything else and
+        there all the time.
+    in_place_ops : frozenset of str, optional
+        Operators that write over an input; None for all that can.
+    """
+
+    with_scratch: bool = True
+    caller_owns_io: bool = False
+    in_place_ops: frozenset[str] | None = None
+
+    def works_in_place(self, op: str) -> bool:
+        """Whether an operator writes over an input that it declares for that."""
+        return self.in_place_ops is None or op in self.in_place_ops
+
+
+PLANNED = ReusePolicy()
+"""Executors that follow the plan to the byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +129,7 @@ def in_place_pairs(graph: Graph, node: Node) -> Iterator[tuple[str, str]]:
 
 
 def find_storages(
-    graph: Graph, steps: Sequence[Step], *, host_memory: str, with_scratch: bool = True
+    graph: Graph, steps: Sequence[Step], *, host_memory: str, policy: ReusePolicy = PLANNED
 ) -> tuple[Storage, ...]:
     """Return every storage that a run of ``steps`` needs.
 
@@ -110,22 +141,25 @@ def find_storages(
         ``Compute.memory`` says where a node's tensors lie.
     host_memory : str
         Where graph inputs are given and graph outputs are left.
-    with_scratch : bool
-        Whether kernels bring scratch memory of their own into the plan.
+    policy : ReusePolicy
+        What may share bytes, and how long the caller's tensors live.
 
     Returns
     -------
     tuple of Storage
         In order of first use.
     """
-    return _Finder(graph, steps, host_memory).find(with_scratch)
+    return _Finder(graph, steps, host_memory, policy).find()
 
 
 class _Finder:
     """Two passes over the steps: lifetimes of values, then which of them share bytes."""
 
-    def __init__(self, graph: Graph, steps: Sequence[Step], host_memory: str) -> None:
+    def __init__(
+        self, graph: Graph, steps: Sequence[Step], host_memory: str, policy: ReusePolicy
+    ) -> None:
         self.graph = graph
+        self.policy = policy
         self.steps = steps
         self.host_memory = host_memory
         self.nodes = {node.name: node for node in graph.nodes}
@@ -135,7 +169,7 @@ class _Finder:
         self.group_of: dict[Key, int] = {}
         self.alias_of: dict[Key, str] = {}
 
-    def find(self, with_scratch: bool) -> tuple[Storage, ...]:
+    def find(self) -> tuple[Storage, ...]:
         for key in self.lifetimes:
             if self._kind(key) in ("input", "state"):
                 self._own_group(key)
@@ -144,7 +178,7 @@ class _Finder:
             if isinstance(step, Compute):
                 node = self.nodes[step.node]
                 self._share(index, node, step.memory)
-                found += self._scratch(index, node, step.memory) if with_scratch else []
+                found += self._scratch(index, node, step.memory) if self.policy.with_scratch else []
             for key in _writes(self.nodes, step):
                 if key not in self.group_of:
                     self._own_group(key)
@@ -170,6 +204,10 @@ class _Finder:
         for name in self.graph.outputs:
             if not self.graph.tensors[name].is_constant:
                 touch((name, self.host_memory), self.end)
+        if self.policy.caller_owns_io:
+            for name in {*self.graph.inputs, *self.graph.outputs}:
+                if (name, self.host_memory) in lifetimes:
+                    lifetimes[(name, self.host_memory)] = (0, self.end)
         return lifetimes
 
     def _own_group(self, key: Key) -> None:
@@ -183,9 +221,13 @@ class _Finder:
         self.alias_of[target] = source[0]
 
     def _share(self, step: int, node: Node, memory: str) -> None:
+        if self.policy.caller_owns_io and not set(node.outputs).isdisjoint(self.graph.outputs):
+            return
         view = view_pair(self.graph, node)
         if view is not None:
             self._join((view[0], memory), (view[1], memory))
+            return
+        if not self.policy.works_in_place(node.op):
             return
         for source, target in in_place_pairs(self.graph, node):
             key, new = (source, memory), (target, memory)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from edgekit.errors import PlacementError
 from edgekit.graph import Graph, Node
-from edgekit.lifetimes import Storage, find_storages
+from edgekit.lifetimes import PLANNED, ReusePolicy, Storage, find_storages
 from edgekit.memory import Buffer, Solution, plan_offsets
 from edgekit.plan import (
     Compute,
@@ -31,9 +31,6 @@ from edgekit.plan import (
 from edgekit.profiles import DeviceProfile
 from edgekit.verify import live_bytes, verify_plan
 
-PLANNED_KERNELS = frozenset({"reference", "native"})
-"""Executors whose kernels take their scratch memory from the plan."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutorMemory:
@@ -45,10 +42,16 @@ class ExecutorMemory:
         Constants as the executor holds them (copies and repacking included).
     overhead_bytes : int
         Its code and its bookkeeping.
+    load_bytes : int
+        Taken beside the two only while the model is loaded, when there are no activations yet.
+    policy : ReusePolicy
+        How it places activations.
     """
 
     weights_bytes: int
     overhead_bytes: int
+    load_bytes: int = 0
+    policy: ReusePolicy = PLANNED
 
 
 def build_plan(
@@ -79,7 +82,8 @@ def build_plan(
     alignment_bytes : int
         Every offset is a multiple of it.
     executor_memory : ExecutorMemory, optional
-        What the executor itself needs. Without it: the weights as they are, no overhead.
+        What an executor that does not follow the plan to the byte needs
+        (:mod:`edgekit.runtime.memory_model`). Without it: the weights as they are, no overhead.
     time_limit_s : float
         For the search for optimal offsets, all memories together.
 
@@ -99,7 +103,7 @@ def build_plan(
         graph,
         steps,
         host_memory=profile.working_memory,
-        with_scratch=executor in PLANNED_KERNELS,
+        policy=executor_memory.policy if executor_memory else PLANNED,
     )
     homes = {step.memory for step in steps if isinstance(step, Compute)}
     names = [m.name for m in profile.memories if m.name in homes | {profile.working_memory}]
@@ -239,8 +243,10 @@ def _with_memories(
     weights = _weights_bytes(plan, graph, profile)
     overhead = dict.fromkeys(weights, 0)
     if executor_memory is not None:
-        weights[profile.working_memory] = executor_memory.weights_bytes
-        overhead[profile.working_memory] = executor_memory.overhead_bytes
+        home = profile.working_memory
+        spare = max(executor_memory.load_bytes - solutions[home].height_bytes, 0)
+        weights[home] = executor_memory.weights_bytes
+        overhead[home] = executor_memory.overhead_bytes + spare
     uses: list[MemoryUse] = []
     for memory in profile.memories:
         solution = solutions.get(memory.name)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -181,7 +182,8 @@ class ChildInterpreter:
     def _death(self) -> ExecutionError:
         if not self._process.stdin or self._process.stdin.closed:
             return ExecutionError(f"{self.interpreter} is closed")
-        self._process.wait(timeout=self.timeout_s)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=self.timeout_s)
         self.close()
         code = self._process.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,17 +1,25 @@
 """onnxruntime as an executor: phone-class CNNs and encoders.
 
-Session options are chosen for small and predictable memory, which
-:mod:`edgekit.runtime.memory_model` predicts: no arena (an arena keeps what one run needed, and
-grows in steps), a fixed memory pattern, and the number of threads that the caller asked for.
+Options are chosen for small and predictable memory, which :mod:`edgekit.runtime.memory_model`
+predicts:
+
+- no arena: it keeps what one run needed and grows in powers of two;
+- no NCHWc layout: it exists on x86 only, and keeps further copies of convolution weights;
+- where the C library is glibc, its threshold for giving large blocks back to the system is held at
+  its default, 128 KiB, instead of growing with every block that is freed. This holds for the whole
+  process.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import platform
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +35,11 @@ if TYPE_CHECKING:
 
 _QUIET = 3
 """Only errors are logged."""
+
+_M_MMAP_THRESHOLD = -3
+"""Parameter number in glibc's ``malloc.h``."""
+
+_MMAP_THRESHOLD_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +136,23 @@ def open_session(
         If onnxruntime is not installed.
     """
     ort = _onnxruntime()
+    _hold_mmap_threshold()
     options = session_options(threads=threads, profile_prefix=profile_prefix)
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            str(model),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["NchwcTransformer"],
+        )
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         raise PackageError(f"{model}: onnxruntime refuses the model: {error}") from error
+
+
+@cache
+def _hold_mmap_threshold() -> None:
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 def _onnxruntime() -> Any:

@@ -7,7 +7,7 @@ a reshape where only axes of length 1 move. Constants are permuted at conversion
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -192,12 +192,18 @@ class AxisOrders:
 
     def finished(self) -> Graph:
         """Return the graph, its outputs under their names and in their order of axes."""
+        written = {name for node in self._nodes for name in node.outputs}
+        names: dict[str, str] = {}
         for name in self.graph.outputs:
             found = self.stored(name, identity(self.rank(name)))
-            if found != name:
-                self._new[name] = self.tensor(name)
+            if found == name:
+                continue
+            self._new[name] = self.tensor(name)
+            if found in written and found not in self.graph.outputs and found not in names:
+                names[found] = name
+            else:
                 self._append(f"{name}/output", "identity", [found], [name], {})
-        return self.graph.replace(nodes=self._nodes, tensors=self._new.values())
+        return self.graph.replace(nodes=_renamed(self._nodes, names), tensors=self._new.values())
 
     def _stored_tensor(self, name: str) -> Tensor:
         return self._new[name] if name in self._new else self.graph.tensors[name]
@@ -223,6 +229,17 @@ class AxisOrders:
         while free in self._new or free in self.graph.tensors:
             free, number = f"{wish}.{number}", number + 1
         return free
+
+
+def _renamed(nodes: Sequence[Node], names: Mapping[str, str]) -> list[Node]:
+    return [
+        replace(
+            node,
+            inputs=tuple(names.get(name, name) for name in node.inputs),
+            outputs=tuple(names.get(name, name) for name in node.outputs),
+        )
+        for node in nodes
+    ]
 
 
 def transpose_or_reshape(shape: Sequence[Dim], order: Perm) -> tuple[str, dict[str, Attr]]:

@@ -54,7 +54,7 @@ def to_layout(graph: Graph, layout: str) -> Graph:
     Returns
     -------
     Graph
-        Computes the same; inputs and outputs keep their names, shapes and order of axes. In NHWC
+        Computes the same (it is the graph itself where nothing is to be turned); inputs and outputs keep their names, shapes and order of axes. In NHWC
         a convolution with one group for each channel becomes ``depthwise_conv2d``; in NCHW that
         becomes ``conv2d``.
 
@@ -65,6 +65,8 @@ def to_layout(graph: Graph, layout: str) -> Graph:
     """
     if layout not in LAYOUTS:
         raise UsageError(f"layout {layout} is neither {LAYOUTS[0]} nor {LAYOUTS[1]}")
+    if all(_layout_of(node) in {"", layout} for node in graph.nodes):
+        return graph
     orders = AxisOrders(graph)
     for node in graph.nodes:
         if node.op in _SPATIAL:
@@ -74,16 +76,19 @@ def to_layout(graph: Graph, layout: str) -> Graph:
     return infer_shapes(orders.finished())
 
 
+def _layout_of(node: Node) -> str:
+    """Return the layout of a spatial operator, empty for others."""
+    if node.op not in _SPATIAL:
+        return ""
+    return "NHWC" if node.op == "depthwise_conv2d" else str(node.attrs.get("layout", "NHWC"))
+
+
 def _spatial(orders: AxisOrders, node: Node, layout: str) -> None:
     """Move a spatial operator to the wanted layout, its weights with it."""
-    found = "NHWC" if node.op == "depthwise_conv2d" else str(node.attrs.get("layout", "NHWC"))
-    if found == layout and node.op != "depthwise_conv2d":
+    if _layout_of(node) == layout:
         _fixed(orders, node)
-        return
-    if layout == "NCHW" and node.op == "depthwise_conv2d":
+    elif node.op == "depthwise_conv2d":
         _from_depthwise(orders, node)
-    elif found == layout:
-        _fixed(orders, node)
     elif node.op == "transpose_conv2d":
         _transpose_conv(orders, node, layout)
     elif node.op == "conv2d" and _is_depthwise(orders, node):

@@ -1,0 +1,3 @@
+#include "edgekit/version.h"
+
+int32_t ek_abi_version(void) { return EK_ABI_VERSION; }

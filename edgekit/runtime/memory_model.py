@@ -18,8 +18,10 @@ The parts:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from edgekit.errors import MissingDependencyError, ModelFormatError
 from edgekit.graph import Graph
 from edgekit.lifetimes import ReusePolicy
 from edgekit.planner import ExecutorMemory
@@ -53,18 +55,44 @@ with sigmoid, matrix product with softmax) grow by 9.9 to 10.5 MB plus 4.8 to 7.
 
 
 def onnxruntime_memory(graph: Graph) -> ExecutorMemory:
-    """Return what an onnxruntime session needs beside the activations.
-
-    Parameters
-    ----------
-    graph : Graph
-        As it is written to ONNX.
-    """
+    """Return what an onnxruntime session of a float graph needs beside the activations."""
     sizes = [tensor.size_bytes for tensor in graph.constants()]
-    overhead_bytes = ONNXRUNTIME_COST.base_bytes + ONNXRUNTIME_COST.node_bytes * len(graph.nodes)
+    return _memory(sizes, len(graph.nodes))
+
+
+def onnxruntime_file_memory(model: bytes) -> ExecutorMemory:
+    """Return what an onnxruntime session of an ONNX file needs beside the activations.
+
+    For files that hold other constants than the graph they were made from, such as models with
+    dynamically quantized weights.
+
+    Raises
+    ------
+    ModelFormatError
+        If the bytes are no ONNX model.
+    MissingDependencyError
+        If onnx is not installed.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise MissingDependencyError("onnx", library="onnx") from error
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except DecodeError as error:
+        raise ModelFormatError(f"no ONNX model: {error}") from error
+    sizes = [
+        math.prod(item.dims) * onnx.helper.tensor_dtype_to_np_dtype(item.data_type).itemsize
+        for item in graph.initializer
+    ]
+    return _memory(sizes, len(graph.node))
+
+
+def _memory(constant_sizes_bytes: list[int], nodes: int) -> ExecutorMemory:
     return ExecutorMemory(
-        weights_bytes=sum(sizes),
-        overhead_bytes=overhead_bytes,
-        load_bytes=max(sizes, default=0),
+        weights_bytes=sum(constant_sizes_bytes),
+        overhead_bytes=ONNXRUNTIME_COST.base_bytes + ONNXRUNTIME_COST.node_bytes * nodes,
+        load_bytes=max(constant_sizes_bytes, default=0),
         policy=ONNXRUNTIME_POLICY,
     )

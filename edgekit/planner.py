@@ -63,7 +63,7 @@ def build_plan(
     estimates: Estimates | None = None,
     alignment_bytes: int = 16,
     executor_memory: ExecutorMemory | None = None,
-    time_limit_s: float = 10.0,
+    time_limit_s: float = 60.0,
 ) -> Plan:
     """Plan a static graph on a device.
 

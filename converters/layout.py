@@ -54,9 +54,9 @@ def to_layout(graph: Graph, layout: str) -> Graph:
     Returns
     -------
     Graph
-        Computes the same (it is the graph itself where nothing is to be turned); inputs and outputs keep their names, shapes and order of axes. In NHWC
-        a convolution with one group for each channel becomes ``depthwise_conv2d``; in NCHW that
-        becomes ``conv2d``.
+        Computes the same; it is the graph itself where nothing is to be turned. Inputs and outputs
+        keep their names, shapes and order of axes. In NHWC a convolution with one group for each
+        channel becomes ``depthwise_conv2d``; in NCHW that becomes ``conv2d``.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgekit.converters.passes.dead_nodes import remove_dead_nodes
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops.spec import OpView
 
@@ -18,15 +19,15 @@ def remove_identities(graph: Graph) -> Graph:
     producers: dict[str, Node] = {}
     for original in graph.nodes:
         node = replace(original, inputs=tuple(names.get(name, name) for name in original.inputs))
-        if _changes_nothing(graph, node) and node.outputs[0] not in graph.outputs:
-            names[node.outputs[0]] = node.inputs[0]
-            continue
         before = producers.get(node.inputs[0]) if node.inputs else None
         if before is not None and _is_chained_reshape(node, before):
             node = replace(node, inputs=before.inputs)
+        if _changes_nothing(graph, node) and node.outputs[0] not in graph.outputs:
+            names[node.outputs[0]] = node.inputs[0]
+            continue
         kept.append(node)
         producers.update(dict.fromkeys(node.outputs, node))
-    return _take_over_outputs(graph.replace(nodes=kept))
+    return _take_over_outputs(remove_dead_nodes(graph.replace(nodes=kept)))
 
 
 def _take_over_outputs(graph: Graph) -> Graph:

@@ -16,8 +16,8 @@ import msgspec
 
 from edgekit.converters.partitioning.placement import place
 from edgekit.converters.passes import simplify
-from edgekit.converters.recipes import Recipe
-from edgekit.errors import PlanError, ProfileError
+from edgekit.converters.recipes import Recipe, recipe_from
+from edgekit.errors import ProfileError
 from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
 from edgekit.package import Package, PackageContent, write_package
@@ -25,6 +25,7 @@ from edgekit.package_manifest import ModelFacts
 from edgekit.pipeline.firmware_route import convert_for_firmware
 from edgekit.pipeline.inspect import graph_macs
 from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.onnx_route import convert_for_onnxruntime
 from edgekit.pipeline.source import SourceModel, read_source
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
@@ -160,29 +161,33 @@ def convert(
     EdgekitError
         As :func:`convert_recipe`.
     """
-    from edgekit.converters.recipes import recipe_from
-
     values = {**options, "model": str(model), "device": device}
     return convert_recipe(recipe_from(values, where="convert"), calibration=calibration)
 
 
+ROUTES: Mapping[str, Callable[[Job], Product]] = {
+    "mcu": convert_for_firmware,
+    "phone": convert_for_onnxruntime,
+    "sbc": convert_for_onnxruntime,
+    "heterogeneous": convert_for_onnxruntime,
+    "cloud": convert_for_onnxruntime,
+}
+"""How models get to each kind of device."""
+
+
 def route_of(profile: DeviceProfile) -> Callable[[Job], Product]:
-    """Return how models get to a kind of device.
+    """Return how models get to a device.
 
     Raises
     ------
     ProfileError
         If edgekit does not convert for it, with what it can do instead.
     """
-    if profile.kind == "mcu":
-        return convert_for_firmware
-    if profile.kind in ("phone", "sbc", "heterogeneous", "cloud"):
-        from edgekit.pipeline.onnx_route import convert_for_onnxruntime
-
-        return convert_for_onnxruntime
-    raise ProfileError(
-        f"{profile.name} ({profile.kind}) runs no converted packages. {profile.capabilities.note}"
-    )
+    route = ROUTES.get(profile.kind)
+    if route is None:
+        note = profile.capabilities.note
+        raise ProfileError(f"{profile.name} ({profile.kind}) runs no packages. {note}".rstrip())
+    return route
 
 
 def plan_for(product: Product, profile: DeviceProfile) -> Plan:
@@ -203,17 +208,10 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
 
 
 def _hint(product: Product, profile: DeviceProfile) -> str:
-    """Return which devices the product would fit."""
+    """Return which devices the product would fit, those of the same kind first."""
     others = [load_profile(summary.name) for summary in list_profiles()]
-    usable = [p for p in by_memory(others, profile) if _same_route(p, profile)]
+    usable = [other for other in by_memory(others, profile) if other.kind in ROUTES]
     return fit_hint(which_devices_fit(usable, lambda other: plan_for(product, other)))
-
-
-def _same_route(one: DeviceProfile, other: DeviceProfile) -> bool:
-    try:
-        return route_of(one) is route_of(other)
-    except (PlanError, ProfileError):
-        return False
 
 
 def _write(job: Job, product: Product, plan: Plan) -> Package:

@@ -67,10 +67,12 @@ def cost_precision(package: Package) -> Precision | None:
     """Return what the float tensors of a package's graph are on the device; None: as they are."""
     if package.manifest.executor not in MODEL_NAMES:
         return None
+    stored = package.manifest.accuracy.get("cost_precision")
     try:
-        return msgspec.convert(package.manifest.accuracy.get("cost_precision"), Precision | None)
+        precision: Precision | None = msgspec.convert(stored, type=Precision | None)
     except msgspec.ValidationError as error:
         raise PackageError(f"{package.root}: cost_precision: {error}") from error
+    return precision
 
 
 def replan(package: Package, profile: DeviceProfile) -> Plan:

@@ -1,0 +1,162 @@
+"""From a graph to what onnxruntime runs on phones, boards and computers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.converters.emitters.onnx import emit_onnx
+from edgekit.converters.quantization.dynamic import quantize_dynamic_onnx
+from edgekit.converters.quantization.fallback import Judge
+from edgekit.converters.quantization.report import Runner
+from edgekit.dtypes import Array
+from edgekit.errors import AccuracyError, CalibrationError
+from edgekit.graph import Graph
+from edgekit.pipeline.firmware_route import needs_data
+from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.weigh import Candidate, weigh
+from edgekit.runtime.memory_model import onnxruntime_file_memory
+from edgekit.runtime.onnxruntime_executor import open_session
+
+EXECUTOR = "onnxruntime"
+SAMPLE_TOKENS = (6, 17, 33, 64)
+"""Lengths of the token sequences that an encoder is judged on where there is no data."""
+
+
+def convert_for_onnxruntime(job: Job) -> Product:
+    """Return the ONNX model in the precision that suits the device.
+
+    Raises
+    ------
+    CalibrationError
+        If int8 was asked for, needs calibration data, and there is none.
+    AccuracyError
+        If no precision passes the gate.
+    """
+    candidates, notes = _candidates(job)
+    choice = weigh(job, candidates, EXECUTOR)
+    taken = choice.candidate
+    return Product(
+        executor=EXECUTOR,
+        graph=taken.graph,
+        precision=taken.precision,
+        model_file=taken.model_file,
+        reach=EXECUTOR,
+        cost_precision=taken.cost_precision,
+        accuracy=choice.accuracy,
+        executor_memory=taken.memory,
+        notes=(*choice.notes, *notes),
+    )
+
+
+def _candidates(job: Job) -> tuple[dict[str, Candidate], tuple[str, ...]]:
+    wanted = job.recipe.precision
+    makers: dict[str, Callable[[Job], Candidate]] = {
+        "float32": _float32,
+        "float16": _float16,
+        "int8": _int8_dynamic,
+    }
+    found: dict[str, Candidate] = {}
+    notes: list[str] = []
+    for name, make in makers.items():
+        if wanted not in ("auto", name):
+            continue
+        try:
+            found[name] = make(job)
+        except (AccuracyError, CalibrationError) as error:
+            if wanted != "auto":
+                raise
+            notes.append(f"{name} was not considered: {error}")
+    return found, tuple(notes)
+
+
+def is_encoder(graph: Graph) -> bool:
+    """Whether a graph is a transformer encoder: layer normalization and no convolution.
+
+    Ranges of its activations differ so much from input to input that dynamic quantization fits.
+    """
+    ops = {node.op for node in graph.nodes}
+    return "layer_norm" in ops and not ops & {"conv2d", "depthwise_conv2d"}
+
+
+def _float32(job: Job) -> Candidate:
+    model = emit_onnx(job.graph)
+    return Candidate(
+        "float32",
+        job.bound,
+        "as it is",
+        job.bound.weights_bytes,
+        model_file=model,
+        memory=onnxruntime_file_memory(model),
+    )
+
+
+def _float16(job: Job) -> Candidate:
+    model = emit_onnx(job.graph, float16=True)
+    return Candidate(
+        "float16",
+        job.bound,
+        "weights and arithmetic in float16",
+        job.bound.weights_bytes // 2,
+        model_file=model,
+        quality=_judge(job).quality(_onnx_runner(model, job.graph)),
+        cost_precision="float16",
+        memory=onnxruntime_file_memory(model),
+    )
+
+
+def _int8_dynamic(job: Job) -> Candidate:
+    model = quantize_dynamic_onnx(emit_onnx(job.graph), exclude=job.recipe.keep_float)
+    return Candidate(
+        "int8",
+        job.bound,
+        "dynamic int8: weights uint8 per channel, activations quantized at run time",
+        len(model),
+        model_file=model,
+        quality=_judge(job).quality(_onnx_runner(model, job.graph)),
+        cost_precision="int8_dynamic",
+        memory=onnxruntime_file_memory(model),
+    )
+
+
+def _judge(job: Job) -> Judge:
+    """Measure against float on the calibration data, or on random tokens for an encoder."""
+    if job.batches:
+        return Judge(job.graph, job.batches)
+    if is_encoder(job.graph):
+        return Judge(job.graph, list(_random_tokens(job)))
+    raise CalibrationError(needs_data("to judge its accuracy it"))
+
+
+def _random_tokens(job: Job) -> Iterator[dict[str, Array]]:
+    """Yield inputs of an encoder with random tokens, all of them attended to."""
+    rng = np.random.default_rng(0)
+    tables = [job.bound.tensors[n.inputs[0]] for n in job.bound.nodes if n.op == "gather"]
+    vocabulary = max(tensor.static_shape[0] for tensor in tables)
+    for length in SAMPLE_TOKENS:
+        shape = (1, min(length, job.graph.dims.get("sequence", length)))
+        arrays: dict[str, Array] = {}
+        for name in job.graph.inputs:
+            dtype = job.graph.tensors[name].dtype.numpy
+            if name == "input_ids":
+                arrays[name] = rng.integers(0, vocabulary, shape).astype(dtype)
+            else:
+                arrays[name] = np.full(shape, name == "attention_mask", dtype)
+        yield arrays
+
+
+def _onnx_runner(model: bytes, graph: Graph) -> Runner:
+    """Return a function that runs an ONNX model with onnxruntime."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model)
+        session = open_session(path)
+    outputs = list(graph.outputs)
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
+
+    return run

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.converters.importers.onnx_ops import mappers
 from edgekit.converters.importers.onnx_ops.layer import (
     FOLD_BUDGET_BYTES,
@@ -85,7 +87,9 @@ def load_bytes(data: bytes, path: Path, dims: Mapping[str, int] | None = None) -
     model = _parsed(data, source)
     builder = GraphBuilder(source, FOLD_BUDGET_BYTES + len(data))
     try:
-        graph = _Importer(model, builder, dict(dims or {})).graph(path.stem)
+        # Folded constants may be infinite or not a number, as in masks; that is no event.
+        with np.errstate(all="ignore"):
+            graph = _Importer(model, builder, dict(dims or {})).graph(path.stem)
     except EdgekitError:
         raise
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:

@@ -78,8 +78,10 @@ def _transpose(layer: Layer) -> tuple[str, ...]:
 
 
 def _concat(layer: Layer) -> tuple[str, ...]:
-    names = [layer.input(index) for index in range(len(layer.inputs))]
     axis = layer.axis(layer.int_attr("axis", 1), len(layer.shape(0)))
+    # Computations about shapes join lists that may be empty.
+    filled = [index for index in range(len(layer.inputs)) if math.prod(layer.shape(index))]
+    names = [layer.input(index) for index in filled] or [layer.input(0)]
     if len(names) == 1:
         return (names[0],)
     return (layer.emit("concat", names, axis=axis, activation="none"),)
@@ -117,6 +119,9 @@ def _slice(layer: Layer) -> tuple[str, ...]:
     ranges = [slice(None)] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         ranges[layer.axis(axis, len(shape))] = slice(start, end, step)
+    if layer.tensor(0).is_constant:
+        # Only here may nothing be left: a list of dimensions can be empty.
+        return (layer.add_constant(layer.constant(0)[tuple(ranges)]),)
     return (sliced(layer, layer.input(0), ranges),)
 
 
@@ -170,6 +175,10 @@ def _gather(layer: Layer) -> tuple[str, ...]:
     shape, indices = layer.shape(0), layer.tensor(1)
     axis = layer.axis(layer.int_attr("axis", 0), len(shape))
     name = indices.name
+    if indices.dtype not in {DType.INT32, DType.INT64}:
+        raise layer.fail(f"indices are {indices.dtype.value}, not integers")
+    if indices.is_constant and not indices.shape and not layer.tensor(0).is_constant:
+        return (_entry(layer, axis, int(indices.data.astype(np.int64))),)
     if indices.is_constant:
         values = indices.data.astype(np.int64)
         if values.size and not -shape[axis] <= values.min() <= values.max() < shape[axis]:
@@ -177,6 +186,17 @@ def _gather(layer: Layer) -> tuple[str, ...]:
         if values.size and values.min() < 0:
             name = layer.add_constant(np.where(values < 0, values + shape[axis], values))
     return (layer.emit("gather", [layer.input(0), name], axis=axis),)
+
+
+def _entry(layer: Layer, axis: int, index: int) -> str:
+    """Return one entry along an axis, which is cut out rather than looked up."""
+    shape = layer.shape(0)
+    if not -shape[axis] <= index < shape[axis]:
+        raise layer.fail(f"index {index} is outside the {shape[axis]} entries of axis {axis}")
+    ranges = [slice(None)] * len(shape)
+    ranges[axis] = slice(index % shape[axis], index % shape[axis] + 1)
+    part = sliced(layer, layer.input(0), ranges)
+    return layer.reshape(part, (*shape[:axis], *shape[axis + 1 :]))
 
 
 def _expand(layer: Layer) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def graph_to_json(graph: Graph) -> bytes:
 
 def weights_to_safetensors(graph: Graph) -> bytes:
     """Return the constants of a graph in safetensors format, the same bytes every time."""
-    arrays = {tensor.name: np.ascontiguousarray(tensor.data) for tensor in graph.constants()}
+    arrays = {tensor.name: np.asarray(tensor.data, order="C") for tensor in graph.constants()}
     return bytes(save_safetensors({name: arrays[name] for name in sorted(arrays)}))
 
 

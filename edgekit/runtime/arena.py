@@ -56,7 +56,9 @@ class Arena:
         self._block = raw[start : start + self.size_bytes + 2 * _MARGIN_BYTES]
 
     def begin(self, buffer: PlannedBuffer) -> None:
-        """Let a buffer live from now on."""
+        """Let a buffer live from now on (ExecutionError where it leaves the arena)."""
+        if not 0 <= buffer.offset_bytes <= self.size_bytes - buffer.size_bytes:
+            raise ExecutionError(f"buffer {buffer.tensor} does not lie in {self.name}")
         self._live[buffer.tensor] = buffer
         self.highest_bytes = max(self.highest_bytes, buffer.offset_bytes + buffer.size_bytes)
 

@@ -152,7 +152,10 @@ def _reduce(op: str) -> Emitter:
         rank = len(e.view.input(0).shape)
         axes = tuple(sorted(axis % rank for axis in e.view.ints_attr("axes")))
         keep = int(e.view.bool_attr("keep_dims"))
-        if op == "ReduceMean" and rank == 4 and axes == (2, 3) and keep:
+        if not axes:
+            # ONNX would take no axes for all; ours reduces nothing.
+            e.finish("Abs" if op == "ReduceL2" else "Identity", [e.input(0)])
+        elif op == "ReduceMean" and rank == 4 and axes == (2, 3) and keep:
             e.finish("GlobalAveragePool", e.inputs)
         elif op == "ReduceSum":
             e.finish(op, [e.input(0), e.ints(axes)], keepdims=keep)

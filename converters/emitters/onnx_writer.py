@@ -49,15 +49,16 @@ class OnnxWriter:
     def add(
         self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: OnnxAttr
     ) -> None:
-        """Add an ONNX node; attributes are written in the order of their names."""
+        """Add an ONNX node; attributes are written in the order of their names, empty ones not."""
         name, number = outputs[0], 1
         while name in self._node_names:
             name, number = f"{outputs[0]}.{number}", number + 1
         self._node_names.add(name)
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
+        written = {key: value for key, value in attrs.items() if value != ()}
         self.nodes.append(
-            self._onnx.helper.make_node(op, list(inputs), list(outputs), name=name, **attrs)
+            self._onnx.helper.make_node(op, list(inputs), list(outputs), name=name, **written)
         )
 
     def new(self, op: str, inputs: Sequence[str], wish: str, **attrs: OnnxAttr) -> str:

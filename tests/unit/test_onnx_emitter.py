@@ -109,6 +109,15 @@ def test_float16_does_not_make_large_numbers_infinite() -> None:
     np.testing.assert_array_equal(found, np.full((1, 3), -1, np.float32))
 
 
+@pytest.mark.parametrize("op", ["reduce_mean", "reduce_sum", "reduce_l2", "reduce_max"])
+def test_reduction_along_no_axis_reduces_nothing(op: str) -> None:
+    net = NetworkBuilder((2, 3))
+    graph = net.graph(net.add(op, "image", axes=(), keep_dims=False))
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 3)).astype(np.float32)
+    (found,) = run_onnx(emit_onnx(graph), {"image": x})
+    np.testing.assert_array_equal(found, evaluate(graph, {"image": x})[graph.outputs[0]])
+
+
 def test_named_dimensions_stay_named() -> None:
     net = NetworkBuilder(("batch", "sequence", 4))
     x = net.add("fully_connected", "image", net.weights(6, 4), keep_dims=True, activation="relu")

@@ -14,34 +14,25 @@ Source: TensorFlow Lite schema, ``tensorflow/lite/schema/schema.fbs``, version 3
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgekit.converters.importers.tflite_ops.file import (
-    IDENTIFIER,
-    RawModel,
-    RawOperator,
-    RawTensor,
-    read_tflite,
-)
-from edgekit.converters.importers.tflite_ops.layer import Layer
+from edgekit.converters.importers.tflite_ops.file import IDENTIFIER, RawModel, read_tflite
+from edgekit.converters.importers.tflite_ops.layer import Layer, Part
 from edgekit.converters.importers.tflite_ops.mapping import MAPPINGS
-from edgekit.dtypes import Array, DType
+from edgekit.converters.importers.tflite_ops.tensors import TensorTable
+from edgekit.dtypes import DType
 from edgekit.errors import ModelFormatError, UnsupportedOpError, UsageError
-from edgekit.graph import Graph, Node, Quantization, Tensor, TensorKind
-from edgekit.ops.int8 import integer_range, real_from_stored
-from edgekit.shapes import infer_shapes
+from edgekit.graph import Graph, Node
+from edgekit.ops import spec_of
+from edgekit.ops.spec import OpView, TensorType
 
 NAME = "TensorFlow Lite"
 
-_LOGGER = logging.getLogger(__name__)
 _WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected", "svdf"})
 """Operators whose int8 weights are widened where x is float32."""
 
@@ -84,8 +75,6 @@ def load_tflite(path: Path) -> Graph:
     data = _mapped(path)
     model = read_tflite(data, str(path))
     _check_operators(model, str(path))
-    if model.subgraphs > 1:
-        _LOGGER.warning("%s: only the first of %d subgraphs is read", path, model.subgraphs)
     metadata = {
         "format": NAME,
         "producer": model.description,
@@ -118,236 +107,120 @@ def _check_operators(model: RawModel, path: str) -> None:
 
 
 class _GraphBuilder:
-    """Turns records of the file into tensors and nodes, one operator after the other."""
+    """Turns the operators of a file into nodes, one after the other, inferring shapes."""
 
     def __init__(self, model: RawModel, path: str) -> None:
         self.model = model
         self.path = path
-        self.names = _unique_names(model)
-        self.tensors: dict[str, Tensor] = {}
+        self.table = TensorTable(model, path)
         self.nodes: list[Node] = []
         self.node_names: set[str] = set()
-        self.folded: dict[str, str] = {}
-        self.misplaced_axes: list[str] = []
 
     def graph(self, name: str, metadata: Mapping[str, str]) -> Graph:
-        """Return the graph, with every shape inferred and compared with the file's."""
-        inputs = [self.declare(number) for number in self.model.inputs]
-        for tensor in inputs:
-            self.tensors[tensor] = replace(self.tensors[tensor], kind=TensorKind.INPUT, load=None)
+        """Return the whole graph."""
+        inputs = [self.table.declare_input(number) for number in self.model.inputs]
         for operator in self.model.operators:
-            self.add_operator(operator)
-        outputs = tuple(self.declare(number) for number in self.model.outputs)
+            self.add_operator(Layer(self.model, operator, self.path))
+        outputs = [self.table.declare(number) for number in self.model.outputs]
         if not inputs or not outputs:
             raise ModelFormatError("has no inputs or no outputs", path=self.path)
+        self.table.warn()
         graph = Graph(
             name=name or "model",
-            tensors=self.tensors,
+            tensors=self.table.tensors,
             nodes=tuple(self.nodes),
             inputs=tuple(dict.fromkeys(inputs)),
             outputs=tuple(dict.fromkeys(outputs)),
             metadata=metadata,
         )
-        if self.misplaced_axes:
-            _LOGGER.warning(
-                "%s: %d tensors (first %s) have scales along an axis that they do not have; "
-                "read as axis 0",
-                self.path,
-                len(self.misplaced_axes),
-                self.misplaced_axes[0],
-            )
-        return self.checked(infer_shapes(graph)).replace()
+        return graph.replace()
 
-    def checked(self, graph: Graph) -> Graph:
-        """Return the graph, after comparing inferred shapes and types with the declared ones."""
-        for number, name in enumerate(self.names):
-            tensor, raw = graph.tensors.get(name), self.model.tensors[number]
-            if tensor is None or name in self.folded:
-                continue
-            if tensor.shape != raw.shape or tensor.dtype.value != raw.type_name.lower():
-                raise ModelFormatError(
-                    f"declares {raw.type_name}{list(raw.shape)} for tensor {name}, which is "
-                    f"{tensor.dtype.value}{list(tensor.shape)}",
-                    path=self.path,
-                )
-        return graph
-
-    def add_operator(self, operator: RawOperator) -> None:
-        layer = Layer(self.model, operator, self.path)
-        parts = MAPPINGS[operator.code](layer)
+    def add_operator(self, layer: Layer) -> None:
+        parts = MAPPINGS[layer.operator.code](layer)
         if parts[0].op == "dequantize" and self.fold_dequantize(layer):
             return
-        outputs = tuple(self.declare(number, layer) for number in operator.outputs)
+        outputs = tuple(self.table.declare(number, layer) for number in layer.operator.outputs)
         if not outputs:
             raise layer.damaged("has no output")
         previous = ""
-        for position, part in enumerate(parts):
-            is_last = position == len(parts) - 1
-            given = outputs if is_last else (self.intermediate(outputs[0], part.op),)
-            names = tuple(
-                self.declare(number, layer) if number >= 0 else "" for number in part.inputs
-            )
-            inputs = self.widened(part.op, (previous, *names) if previous else names)
-            node = Node(self.node_name(given[0]), part.op, inputs, given, part.attrs)
-            self.nodes.append(replace(node, origin=operator.origin))
-            previous = given[0]
+        for part in parts[:-1]:
+            previous = self.add_inner(layer, part, previous, outputs[0])
+        self.add_last(layer, parts[-1], previous, outputs)
 
-    def node_name(self, output: str) -> str:
-        """Return a node name from its first output; a damaged file may write one twice."""
-        name = output
+    def add_inner(self, layer: Layer, part: Part, previous: str, output: str) -> str:
+        """Add a node before the last one of a layer; return the tensor between."""
+        node = self.node(layer, part, previous, ())
+        (kind,) = self.inferred(node)
+        name = self.table.intermediate(output, part.op, kind)
+        self.append(node, (name,))
+        return name
+
+    def add_last(self, layer: Layer, part: Part, previous: str, outputs: tuple[str, ...]) -> None:
+        """Add the node that computes the layer's outputs, if they are what the file declares.
+
+        One output that has another shape with as many elements is given its shape by a node more,
+        since TensorFlow Lite Micro looks at the declared shape only.
+        """
+        node = self.node(layer, part, previous, outputs)
+        kinds = self.inferred(node)
+        declared = [self.table.tensors[name] for name in outputs]
+        if len(kinds) != len(outputs):
+            raise layer.damaged(f"has {len(outputs)} outputs, not {len(kinds)}")
+        for kind, tensor in zip(kinds, declared, strict=True):
+            same_size = len(outputs) == 1 and _elements(kind) == tensor.elements
+            if kind.dtype is not tensor.dtype or (kind.shape != tensor.shape and not same_size):
+                raise layer.damaged(
+                    f"gives {kind.dtype.value}{list(kind.shape)}, declared "
+                    f"{tensor.dtype.value}{list(tensor.shape)}"
+                )
+        if kinds[0].shape == declared[0].shape:
+            self.append(node, outputs)
+            return
+        name = self.table.intermediate(outputs[0], part.op, kinds[0])
+        self.append(node, (name,))
+        shape = Part("reshape", (), {"shape": declared[0].static_shape})
+        self.append(self.node(layer, shape, name, outputs), outputs)
+
+    def node(self, layer: Layer, part: Part, previous: str, outputs: tuple[str, ...]) -> Node:
+        names = tuple(
+            self.table.declare(number, layer) if number >= 0 else "" for number in part.inputs
+        )
+        inputs = self.widened(part.op, (previous, *names) if previous else names)
+        return Node(layer.output.name, part.op, inputs, outputs, part.attrs, layer.operator.origin)
+
+    def inferred(self, node: Node) -> list[TensorType]:
+        tensors = tuple(self.table.tensors[name] if name else None for name in node.inputs)
+        return list(spec_of(node).infer(OpView(node, tensors, ())))
+
+    def append(self, node: Node, outputs: tuple[str, ...]) -> None:
+        """Add a node, named after its first output; a damaged file may write one twice."""
+        name = outputs[0]
         while name in self.node_names:
             name += "'"
         self.node_names.add(name)
-        return name
-
-    def intermediate(self, output: str, op: str) -> str:
-        """Declare a tensor between two parts of a layer, like the output except in shape."""
-        name = self.fresh(f"{output}/{op}")
-        self.tensors[name] = replace(self.tensors[output], name=name, kind=TensorKind.ACTIVATION)
-        return name
-
-    def fresh(self, name: str) -> str:
-        while name in self.tensors or name in self.names:
-            name += "'"
-        return name
-
-    def declare(self, number: int, layer: Layer | None = None) -> str:
-        """Return the name of a tensor of the file, after adding it to the graph."""
-        if number < 0:
-            raise ModelFormatError("an output has no tensor", path=self.path)
-        name = self.names[number]
-        if name in self.folded:
-            return self.folded[name]
-        if name not in self.tensors:
-            self.tensors[name] = self.converted(number, name, layer)
-        return name
-
-    def converted(self, number: int, name: str, layer: Layer | None) -> Tensor:
-        raw = self.model.tensors[number]
-        dtype = self.dtype_of(raw, layer)
-        if 0 in raw.shape:
-            raise ModelFormatError(f"tensor {name} is empty: {list(raw.shape)}", path=self.path)
-        if raw.is_sparse:
-            raise ModelFormatError(
-                f"tensor {name} is sparse; export the model with dense weights", path=self.path
-            )
-        kind = TensorKind.STATE if raw.is_variable else TensorKind.ACTIVATION
-        load: Callable[[], Array] | None = None
-        if raw.data is not None and not raw.is_variable:
-            kind, load = TensorKind.CONSTANT, self.loader(raw, dtype, name)
-        quantization = None if dtype.is_float else self.quantization(raw, dtype, name)
-        return Tensor(name, raw.shape, dtype, kind, quantization, load)
-
-    def dtype_of(self, raw: RawTensor, layer: Layer | None) -> DType:
-        if layer is not None:
-            return layer.dtype_of(raw)
-        try:
-            return DType(raw.type_name.lower())
-        except ValueError:
-            raise ModelFormatError(
-                f"tensor '{raw.name}' is {raw.type_name}, which edgekit does not compute",
-                path=self.path,
-            ) from None
-
-    def loader(self, raw: RawTensor, dtype: DType, name: str) -> Callable[[], Array]:
-        """Return what gives the data of a constant, a view of the file."""
-        data = raw.data
-        wanted = math.prod(raw.shape) * dtype.item_bytes
-        if data is None or data.size != wanted:
-            held = 0 if data is None else data.size
-            raise ModelFormatError(
-                f"tensor {name} holds {held} bytes, its shape {list(raw.shape)} needs {wanted}",
-                path=self.path,
-            )
-        stored = data
-        return lambda: stored.view(dtype.numpy).reshape(raw.shape)
-
-    def quantization(self, raw: RawTensor, dtype: DType, name: str) -> Quantization | None:
-        given = raw.quantization
-        if given is None or dtype is DType.BOOL:
-            return None
-        if not (given.scale > 0).all():
-            raise ModelFormatError(f"tensor {name} has a scale of 0", path=self.path)
-        zero_point = given.zero_point if given.zero_point.size else np.zeros(1, np.int64)
-        low, high = integer_range(dtype)
-        if (
-            zero_point.size not in (1, given.scale.size)
-            or not ((zero_point >= max(low, -(2**31))) & (zero_point <= min(high, 2**31 - 1))).all()
-        ):
-            raise ModelFormatError(f"tensor {name} has zero points out of range", path=self.path)
-        points = np.broadcast_to(zero_point, given.scale.shape).astype(np.int32)
-        if given.scale.size == 1:
-            return Quantization(given.scale, points)
-        return Quantization(given.scale, points, self.scale_axis(raw, name))
-
-    def scale_axis(self, raw: RawTensor, name: str) -> int:
-        """Return the axis that per-channel scales belong to."""
-        given = raw.quantization
-        channels = 0 if given is None else given.scale.size
-        axis = -1 if given is None else given.axis
-        if 0 <= axis < len(raw.shape) and raw.shape[axis] == channels:
-            return axis
-        if raw.shape == (channels,):
-            self.misplaced_axes.append(name)
-            return 0
-        raise ModelFormatError(
-            f"tensor {name} {list(raw.shape)} has {channels} scales along axis {axis}",
-            path=self.path,
-        )
+        self.nodes.append(replace(node, name=name, outputs=outputs))
 
     def fold_dequantize(self, layer: Layer) -> bool:
         """Turn DEQUANTIZE of a constant into a float32 constant; whether there was one."""
-        source = self.declare(layer.number(0), layer)
-        tensor = self.tensors[source]
-        output = layer.operator.outputs[0] if layer.operator.outputs else -1
-        if not tensor.is_constant or output < 0 or layer.output.shape != tensor.shape:
+        source = self.table.declare(layer.number(0), layer)
+        tensor = self.table.tensors[source]
+        if not tensor.is_constant or layer.output.shape != tensor.shape:
             return False
-        self.folded[self.names[output]] = self.widen(tensor)
+        self.table.alias(layer.operator.outputs[0], self.table.widen(source))
         return True
 
     def widened(self, op: str, inputs: tuple[str, ...]) -> tuple[str, ...]:
         """Replace int8 weights of a layer that computes in float32 by float32 constants."""
-        tensors = [self.tensors[name] if name else None for name in inputs]
-        first = tensors[0] if tensors else None
-        if op not in _WEIGHTED or first is None or first.dtype is not DType.FLOAT32:
+        tensors = self.table.tensors
+        if op not in _WEIGHTED or not inputs[0] or not tensors[inputs[0]].dtype.is_float:
             return inputs
         return tuple(
-            self.widen(tensor)
-            if tensor is not None and tensor.is_constant and tensor.dtype is not DType.FLOAT32
+            self.table.widen(name)
+            if name and tensors[name].is_constant and tensors[name].dtype is not DType.FLOAT32
             else name
-            for name, tensor in zip(inputs, tensors, strict=True)
+            for name in inputs
         )
 
-    def widen(self, tensor: Tensor) -> str:
-        """Declare the float32 form of a constant and return its name."""
-        name = f"{tensor.name}/float32"
-        if name in self.tensors:
-            return name
-        if not tensor.dtype.is_float and tensor.quantization is None:
-            raise ModelFormatError(
-                f"tensor {tensor.name} is {tensor.dtype.value} without scale", path=self.path
-            )
 
-        def load() -> Array:
-            data = tensor.data
-            return (
-                data.astype(np.float32) if tensor.dtype.is_float else real_from_stored(data, tensor)
-            )
-
-        self.tensors[name] = Tensor(
-            name, tensor.shape, DType.FLOAT32, TensorKind.CONSTANT, None, load
-        )
-        return name
-
-
-def _unique_names(model: RawModel) -> list[str]:
-    """Return a name for each tensor: its own, with its number where that is empty or taken."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for number, tensor in enumerate(model.tensors):
-        name = tensor.name or f"tensor_{number}"
-        while name in taken:
-            name = f"{name}_{number}"
-        taken.add(name)
-        names.append(name)
-    return names
+def _elements(kind: TensorType) -> int:
+    return math.prod(dim for dim in kind.shape if isinstance(dim, int))

@@ -153,7 +153,9 @@ def _run_node(
     graph: Graph, node: Node, values: Mapping[str, Array], states: Mapping[str, Array]
 ) -> list[Array]:
     arrays = tuple(_array_of(graph, name, values, states) if name else None for name in node.inputs)
-    outputs = list(spec_of(node).reference(OpCall(OpView.of(graph, node), arrays)))
+    # Infinity and NaN are values like others, as they are on devices.
+    with np.errstate(all="ignore"):
+        outputs = list(spec_of(node).reference(OpCall(OpView.of(graph, node), arrays)))
     for name, array in zip(node.outputs, outputs, strict=True):
         tensor = graph.tensors[name]
         if tuple(array.shape) != tensor.static_shape or array.dtype != tensor.dtype.numpy:

@@ -45,35 +45,32 @@ class Multipliers:
     shift: IntArray
 
 
-def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Return multiplier and shift of one real factor.
+def quantize_multipliers(reals: npt.ArrayLike) -> Multipliers:
+    """Return the fixed-point form of real factors (float64, any shape).
 
     Factors below 2**-32 become zero.
 
     Raises
     ------
     ModelError
-        If the factor is not finite.
+        If a factor is not finite.
     """
-    if not math.isfinite(real):
-        raise ModelError(f"a rescaling factor of {real} comes from the scales in the model")
-    if real == 0.0:
-        return 0, 0
-    fraction, shift = math.frexp(real)
-    multiplier = round_half_away(fraction * 2**31)
-    if multiplier == 2**31:
-        multiplier //= 2
-        shift += 1
-    return (0, 0) if shift < -31 else (multiplier, shift)
-
-
-def quantize_multipliers(reals: npt.ArrayLike) -> Multipliers:
-    """Return the fixed-point form of an array of real factors (float64, any shape)."""
     factors = np.asarray(reals, np.float64)
-    pairs = [quantize_multiplier(float(real)) for real in factors.ravel()]
-    multiplier = np.array([pair[0] for pair in pairs], np.int64).reshape(factors.shape)
-    shift = np.array([pair[1] for pair in pairs], np.int64).reshape(factors.shape)
-    return Multipliers(multiplier, shift)
+    if not np.isfinite(factors).all():
+        raise ModelError(f"a rescaling factor of {factors.max()} comes from the model's scales")
+    fraction, exponent = np.frexp(factors)
+    multiplier = np.trunc(fraction * 2.0**31 + np.copysign(0.5, fraction)).astype(np.int64)
+    shift = exponent.astype(np.int64)
+    rounded_up = multiplier == 2**31
+    multiplier, shift = np.where(rounded_up, 2**30, multiplier), shift + rounded_up
+    too_small = shift < -31
+    return Multipliers(np.where(too_small, 0, multiplier), np.where(too_small, 0, shift))
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Return multiplier and shift of one real factor (:func:`quantize_multipliers`)."""
+    pair = quantize_multipliers(real)
+    return int(pair.multiplier), int(pair.shift)
 
 
 def round_half_away(value: float) -> int:

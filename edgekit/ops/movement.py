@@ -71,6 +71,11 @@ def _pack_infer(view: OpView) -> list[TensorType]:
 
 def _pack(call: OpCall) -> list[Array]:
     arrays = [call.array(index) for index in range(len(call.arrays))]
+    target = call.view.outputs[0].quantization
+    for index in range(len(arrays)):
+        given = call.view.input(index).quantization
+        if given is not None and not given.same_as(target):
+            raise ModelError(f"layer {call.view.node.where}: pack needs one scale for all")
     return [np.stack(arrays, axis=call.view.int_attr("axis"))]
 
 

@@ -152,6 +152,20 @@ def test_misplaced_axis_of_scales_is_read_with_a_warning(
     np.testing.assert_array_equal(outputs[0], expected[0])
 
 
+def test_output_declared_with_more_axes_is_reshaped(tmp_path: Path) -> None:
+    """TensorFlow Lite Micro looks at the declared shape only, and so runs such files."""
+    path = written(tmp_path, "fully_connected", "int8_tensor_row")
+    case = case_of("fully_connected", "int8_tensor_row")
+
+    def add_axes(model: Any) -> None:
+        model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]].shape = [1, 1, 2, 2]
+
+    graph = load_tflite(edited(path, add_axes))
+    assert [node.op for node in graph.nodes] == ["fully_connected", "reshape"]
+    expected = run_reference("fully_connected", case)[0].reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(run(graph, *given_inputs(case))[0], expected)
+
+
 def test_int8_weights_of_a_float_layer_are_widened(tmp_path: Path) -> None:
     case = case_of("fully_connected", "float_row")
     path = written(tmp_path, "fully_connected", "float_row")

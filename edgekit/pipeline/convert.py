@@ -224,7 +224,7 @@ def _write(job: Job, product: Product, plan: Plan) -> Package:
         graph=product.graph,
         model_file=product.model_file,
         files=job.source.files,
-        recipe=msgspec.to_builtins(job.recipe),
+        recipe=msgspec.to_builtins(msgspec.structs.replace(job.recipe, out="")),
         accuracy=product.accuracy,
     )
     return write_package(Path(out), content)

@@ -411,6 +411,39 @@ def _quantized() -> Iterator[Case]:
         ),
         x,
     )
+    row = {"x": numbers(3, 8)}
+    yield Case(
+        "QDynamic_MatMul",
+        model_of(
+            [
+                make("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
+                make("MatMulInteger", ["q", "w", "qz", "wz"], ["i"]),
+                make("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+                make("Mul", ["qs", "ws"], ["scale"]),
+                make("Mul", ["f", "scale"], ["y"]),
+            ],
+            row,
+            {
+                "w": np.random.default_rng(1).integers(-90, 90, (8, 5)).astype(np.int8),
+                "wz": np.array(2, np.int8),
+                "ws": np.array(0.01, np.float32),
+            },
+        ),
+        row,
+    )
+    stored = {"x": np.random.default_rng(2).integers(0, 200, (1, 3, 6, 6)).astype(np.uint8)}
+    yield Case(
+        "ConvInteger_Cast",
+        model_of(
+            [
+                make("ConvInteger", ["x", "w", "xz"], ["i"], pads=[1, 1, 1, 1]),
+                make("Cast", ["i"], ["y"], to=TensorProto.FLOAT),
+            ],
+            stored,
+            {"w": constants["w"], "xz": np.array(7, np.uint8)},
+        ),
+        stored,
+    )
     unsigned = {"s": np.array(scale), "z": np.array(128, np.uint8)}
     yield Case(
         "QDQ_unsigned",

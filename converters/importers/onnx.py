@@ -147,6 +147,7 @@ class _Importer:
         self._builder = builder
         self._dims = dims
         self._names: dict[str, str] = {}
+        self._dim_names: set[str] = set()
         self._opset = self._opset_version()
 
     def graph(self, name: str) -> Graph:
@@ -155,11 +156,12 @@ class _Importer:
         for initializer in proto.initializer:
             self._add_initializer(initializer)
         inputs = [self._add_input(v) for v in proto.input if v.name not in self._names]
+        self._refuse_unknown_dims()
         for index, node in enumerate(proto.node):
             self._map_node(index, node)
         outputs = self._outputs()
         graph = Graph(
-            proto.name or name,
+            name,
             self._builder.tensors,
             tuple(self._builder.nodes),
             tuple(inputs),
@@ -188,6 +190,7 @@ class _Importer:
             raise self._builder.source.fail(f"tensor {proto.name!r} is defined twice or unnamed")
         shape, dtype, loader = self._builder.source.reader(proto)
         self._names[proto.name] = self._builder.add_lazy_constant(proto.name, shape, dtype, loader)
+        proto.ClearField("raw_data")
 
     def _add_input(self, value: Any) -> str:
         kind = value.type.tensor_type
@@ -205,18 +208,22 @@ class _Importer:
     def _dim(self, tensor: str, axis: int, dim: Any) -> int:
         if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0:
             return int(dim.dim_value)
-        name = str(dim.dim_param)
-        if name in self._dims:
-            return self._dims[name]
-        if axis == 0:
-            return 1
-        wanted = name or f"{tensor}.{axis}"
+        wanted = str(dim.dim_param) or f"{tensor}.{axis}"
+        self._dim_names.add(wanted)
         if wanted in self._dims:
             return self._dims[wanted]
+        if axis == 0:
+            return 1
         raise UsageError(
             f"input {tensor} has a dimension '{wanted}' that varies: give its value with "
             f"--dim {wanted}=NUMBER"
         )
+
+    def _refuse_unknown_dims(self) -> None:
+        unknown = sorted(set(self._dims) - self._dim_names)
+        if unknown:
+            known = ", ".join(sorted(self._dim_names)) or "no dimension that varies"
+            raise UsageError(f"there is no dimension '{unknown[0]}': the model has {known}")
 
     def _map_node(self, index: int, proto: Any) -> None:
         builder = self._builder

@@ -72,6 +72,8 @@ def test_first_axis_is_1_and_other_named_dimensions_need_a_value() -> None:
     model = relu_model(("batch", 3, "width"))
     with pytest.raises(UsageError, match="--dim width=NUMBER"):
         imported(model)
+    with pytest.raises(UsageError, match="no dimension 'hight': the model has batch, width"):
+        imported(model, width=7, hight=2)
     assert imported(model, width=7).tensors["y"].shape == (1, 3, 7)
     assert imported(model, width=7, batch=4).tensors["y"].shape == (4, 3, 7)
 

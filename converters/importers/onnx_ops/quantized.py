@@ -3,6 +3,7 @@
 ``QuantizeLinear`` and ``DequantizeLinear`` become ``quantize`` and ``dequantize``, with the scale
 and zero point on the int8 tensor; computed uint8 values are stored as int8. A QOperator layer
 becomes its float operator between the two. Quantized weights and biases become float constants.
+Dynamically quantized layers compute on whole numbers held as float32.
 
 Source: ONNX operator reference, QuantizeLinear-13, DequantizeLinear-13, QLinearConv-10.
 """
@@ -19,6 +20,7 @@ from edgekit.dtypes import Array, DType
 from edgekit.graph import Quantization, Tensor
 
 _UINT8_OFFSET = 128
+_SMALLEST_SPAN = float(np.finfo(np.float32).tiny) * 256
 
 
 def _quantization(
@@ -118,6 +120,59 @@ def _qlinear_matmul(layer: Layer) -> tuple[str, ...]:
     return (_quantized(layer, layer.emit("matmul", [a, b]), 6, 7),)
 
 
+def _dynamic_quantize(layer: Layer) -> tuple[str, ...]:
+    """Return stored values, scale and zero point of x, all as real numbers.
+
+    ONNX rounds halves to even, this rounds them up: a difference of one step, seldom.
+    """
+    x = layer.input(0)
+    axes = tuple(range(len(layer.shape(0))))
+    zero, steps = layer.scalar(0.0), layer.scalar(255.0)
+    high = layer.emit("maximum", [layer.emit("reduce_max", [x], axes=axes, keep_dims=False), zero])
+    low = layer.emit("minimum", [layer.emit("reduce_min", [x], axes=axes, keep_dims=False), zero])
+    # The smallest normal number keeps an input of zeros from dividing by zero.
+    span = layer.emit("maximum", [layer.emit("sub", [high, low]), layer.scalar(_SMALLEST_SPAN)])
+    scale = layer.emit("div", [span, steps])
+    offset = _rounded(layer, layer.emit("div", [layer.emit("neg", [low]), scale]))
+    shifted = layer.emit("add", [_rounded(layer, layer.emit("div", [x, scale])), offset])
+    return layer.emit("clip", [shifted], min=0.0, max=255.0), scale, offset
+
+
+def _rounded(layer: Layer, name: str) -> str:
+    return layer.emit("floor", [layer.emit("add", [name, layer.scalar(0.5)])])
+
+
+def _without_zero_point(layer: Layer, index: int, zero_input: int) -> str:
+    """Return an integer operand as real numbers, its zero point subtracted."""
+    tensor = layer.tensor(index)
+    name = tensor.name
+    if tensor.is_constant:
+        layer.builder.spend(4 * tensor.elements, layer.origin)
+        name = layer.add_constant(tensor.data.astype(np.float32))
+    elif tensor.dtype is not DType.FLOAT32:
+        name = layer.emit("cast", [name], dtype=DType.FLOAT32.value)
+    if not layer.has(zero_input):
+        return name
+    zero = layer.tensor(zero_input)
+    if zero.is_constant:
+        values = layer.constant(zero_input).astype(np.float32)
+        if not np.any(values):
+            return name
+        return layer.emit("sub", [name, layer.add_constant(values)])
+    return layer.emit("sub", [name, zero.name])
+
+
+def _matmul_integer(layer: Layer) -> tuple[str, ...]:
+    """Map a, b, zero point of a, zero point of b; the int32 product stays in real numbers."""
+    a, b = _without_zero_point(layer, 0, 2), _without_zero_point(layer, 1, 3)
+    return (layer.emit("matmul", [a, b]),)
+
+
+def _conv_integer(layer: Layer) -> tuple[str, ...]:
+    x, weights = _without_zero_point(layer, 0, 2), _without_zero_point(layer, 1, 3)
+    return (conv2d(layer, x, weights, ""),)
+
+
 def _qlinear_binary(op: str) -> Mapper:
     """Map the com.microsoft forms: a, scale, zero; b, scale, zero; output scale, zero."""
 
@@ -142,7 +197,10 @@ def _qlinear_global_average_pool(layer: Layer) -> tuple[str, ...]:
 
 
 MAPPERS: dict[str, Mapper] = {
+    "ConvInteger": _conv_integer,
     "DequantizeLinear": _dequantize_linear,
+    "DynamicQuantizeLinear": _dynamic_quantize,
+    "MatMulInteger": _matmul_integer,
     "QLinearAdd": _qlinear_binary("add"),
     "QLinearConv": _qlinear_conv,
     "QLinearGlobalAveragePool": _qlinear_global_average_pool,

@@ -130,6 +130,11 @@ class ChildInterpreter:
         self.inputs: Sequence[TensorMessage] = opened.inputs
         self.outputs: Sequence[TensorMessage] = opened.outputs
 
+    @property
+    def process_id(self) -> int:
+        """Process number of the child."""
+        return self._process.pid
+
     def run(self, inputs: Sequence[Array]) -> tuple[list[Array], float]:
         """Return the outputs in order, and the seconds that the interpreter took."""
         answer = self._ask(Request("run", arrays=[ArrayMessage.of(array) for array in inputs]))

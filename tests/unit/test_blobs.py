@@ -49,7 +49,7 @@ def test_an_unknown_section_is_refused(tmp_path: Path) -> None:
 
 @given(st.data())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_damaged_header_is_refused_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
     good = blob_bytes("test", {"a": b"abc", "b": b"defg"})

@@ -126,7 +126,7 @@ def test_a_spoilt_graph_is_refused(
 
 @given(st.data())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_damaged_files_are_refused_or_still_a_graph(tmp_path: Path, data: st.DataObject) -> None:
     files = saved(tmp_path, chain())

@@ -157,7 +157,7 @@ def test_a_caller_that_owns_inputs_and_outputs_keeps_them_throughout() -> None:
 
 
 @given(random_graphs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_every_computed_tensor_has_one_storage_of_its_size(graph: Graph) -> None:
     storages = storages_of(graph)
     placed = [value.tensor for storage in storages for value in storage.values]

@@ -227,7 +227,7 @@ def test_absurd_offsets_are_refused_although_signed(package: Package) -> None:
 
 @given(st.data())
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_damage_is_found(tmp_path: Path, data: st.DataObject) -> None:
     package = write_package(tmp_path / "model.edgekit", content(files={"labels.txt": b"yes"}))

@@ -31,7 +31,7 @@ def too_large(width: int = 1 << 15) -> Graph:
 
 
 @given(random_graphs())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_arena_lies_between_lower_bound_and_greedy(graph: Graph) -> None:
     use = planned(graph).memory(BOARD.working_memory)
     assert use.lower_bound_bytes <= use.arena_bytes <= use.greedy_bytes
@@ -79,7 +79,7 @@ def test_a_tensor_that_changes_memory_is_moved_once() -> None:
 
 
 @given(random_graphs())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_two_memories_give_the_same_outputs_as_one(graph: Graph) -> None:
     inputs = random_inputs(graph)
     plan = planned(graph, TWO_MEMORIES, placement=alternating(graph))

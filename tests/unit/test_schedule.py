@@ -59,7 +59,7 @@ def test_the_same_graph_gives_the_same_order(graph: Graph) -> None:
 
 
 @given(random_graphs(largest=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_proven_order_is_the_best_of_all(graph: Graph) -> None:
     found = schedule(graph)
     assert found.peak_bytes == live_peak_bytes(found.graph)
@@ -68,7 +68,7 @@ def test_a_proven_order_is_the_best_of_all(graph: Graph) -> None:
 
 
 @given(random_graphs(largest=14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_an_order_is_never_worse_than_the_given_one(graph: Graph) -> None:
     for state_limit in (2, 20_000):
         found = schedule(graph, state_limit=state_limit)

@@ -36,7 +36,7 @@ def index_of(plan: Plan, matches: Callable[[PlannedBuffer], bool]) -> int:
 
 
 @given(random_graphs())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_built_plan_is_sound(graph: Graph) -> None:
     assert list(find_problems(planned(graph), graph)) == []
 
@@ -153,7 +153,7 @@ def test_arenas_notice_by_use_what_the_verifier_refuses() -> None:
 
 
 @given(random_graphs())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_arena_execution_equals_the_plain_evaluator(graph: Graph) -> None:
     inputs = random_inputs(graph)
     result = ReferenceRunner(graph, planned(graph)).run(inputs)

@@ -231,7 +231,9 @@ def _cases() -> Iterable[OpCase]:
         yield cases.case(f"float_{name}", _infer, floats, attrs, tolerance=1e-5)
         yield cases.case(f"int8_{name}", _infer, stored, attrs, scale=1 / 128, zero_point=-3)
         clipped: dict[str, Attr] = {**attrs, "cell_clip": 0.5}
-        yield cases.case(f"int8_clip_{name}", _infer, stored, clipped, scale=1 / 128, zero_point=-3)
+        # States are updated in place: each case has its own.
+        again = [given and (given[0], given[1].copy()) for given in stored]
+        yield cases.case(f"int8_clip_{name}", _infer, again, clipped, scale=1 / 128, zero_point=-3)
 
 
 def _state(name: str, data: Array, scale: tuple[float, int] | None) -> Tensor:

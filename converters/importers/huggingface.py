@@ -83,9 +83,10 @@ def load(path: Path, dims: Mapping[str, int]) -> Graph:
     Raises
     ------
     ModelFormatError
-        If a file is missing, damaged or contradicts the configuration.
+        If a file is missing, damaged or contradicts the configuration, or the architecture, a
+        task head or a pooling mode is not read.
     UnsupportedOpError
-        If the architecture, an activation, a head or a pooling mode cannot be converted.
+        If the activation or the kind of position embedding cannot be converted.
     UsageError
         If a dimension is unknown, or the sequence longer than the model's positions.
     """

@@ -173,9 +173,10 @@ def read_encoder_config(path: Path) -> EncoderConfig:
     Raises
     ------
     ModelFormatError
-        If a field is missing, absurd or contradicts another.
+        If a field is missing, absurd or contradicts another, or the architecture or a task head
+        is not read.
     UnsupportedOpError
-        If the architecture, its position embedding, activation or head cannot be converted.
+        If the activation or the kind of position embedding cannot be converted.
     """
     kind = decode_json(path, _Kind)
     _refuse_heads(path, kind)
@@ -184,12 +185,10 @@ def read_encoder_config(path: Path) -> EncoderConfig:
     elif kind.model_type == "distilbert":
         config = _distilbert(path)
     else:
-        raise UnsupportedOpError(
-            f"model_type {kind.model_type!r}",
-            node="config.json",
-            where=str(path.parent),
-            hint="read from Hugging Face folders: bert, roberta, xlm-roberta, camembert, "
-            "distilbert\nexport other models to ONNX first",
+        raise ModelFormatError(
+            f"model_type {kind.model_type!r} is not read from Hugging Face folders; read are "
+            "bert, roberta, xlm-roberta, camembert, distilbert\nexport the model to ONNX first",
+            path=str(path),
         )
     if config.hidden % config.heads:
         raise ModelFormatError(
@@ -206,12 +205,10 @@ def _refuse_heads(path: Path, kind: _Kind) -> None:
     """Refuse a head that would be lost silently; language-model heads are training aids."""
     for name in kind.architectures or ():
         if "For" in name and not name.endswith(("ForMaskedLM", "ForPreTraining")):
-            raise UnsupportedOpError(
-                name,
-                node="architectures",
-                where=str(path),
-                hint="only encoders and sentence encoders are read from Hugging Face folders\n"
-                "export a model with a task head to ONNX first",
+            raise ModelFormatError(
+                f"{name} has a task head, which is not read from Hugging Face folders (encoders "
+                "and sentence encoders are)\nexport the model to ONNX first",
+                path=str(path),
             )
 
 
@@ -219,7 +216,7 @@ def _bert(path: Path, model_type: str) -> EncoderConfig:
     fields = decode_json(path, _BertJson)
     if fields.position_embedding_type != "absolute" or fields.is_decoder:
         what = "is_decoder" if fields.is_decoder else fields.position_embedding_type
-        raise UnsupportedOpError(what, node="position embeddings and attention", where=str(path))
+        raise UnsupportedOpError(what, node="embeddings and attention", where=str(path))
     offset = 0
     if model_type in _ROBERTA_TYPES:
         # RobertaEmbeddings counts positions from padding_idx + 1 (fairseq's convention).

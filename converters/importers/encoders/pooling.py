@@ -14,7 +14,7 @@ import msgspec
 
 from edgekit.converters.importers.encoders.builder import BATCH, SEQUENCE, EncoderBuilder
 from edgekit.converters.importers.encoders.config import decode_json
-from edgekit.errors import ModelFormatError, UnsupportedOpError
+from edgekit.errors import ModelFormatError
 from edgekit.graph import Shape
 
 _LEGACY_MODES = {
@@ -68,9 +68,7 @@ def read_pooling(folder: Path) -> Pooling | None:
     Raises
     ------
     ModelFormatError
-        If a file is damaged or points outside the folder.
-    UnsupportedOpError
-        If a module or a pooling mode cannot be converted.
+        If a file is damaged or points outside the folder, or a module or mode is not read.
     """
     mode = ""
     normalized = False
@@ -81,11 +79,10 @@ def read_pooling(folder: Path) -> Pooling | None:
         elif kind == "Normalize" and mode:
             normalized = True
         elif kind not in ("Transformer", "Dropout"):
-            raise UnsupportedOpError(
-                module.type,
-                node=module.path or "modules.json",
-                where=str(folder / "modules.json"),
-                hint="read are Transformer, Pooling and Normalize, in this order",
+            raise ModelFormatError(
+                f"module {module.type} is not read; read are Transformer, Pooling and Normalize, "
+                "in this order",
+                path=str(folder / "modules.json"),
             )
     return Pooling(mode, normalized) if mode else None
 
@@ -119,11 +116,10 @@ def _pooling_mode(path: Path) -> str:
     else:
         modes = [mode for key, mode in _LEGACY_MODES.items() if fields.get(key) is True]
     if len(modes) != 1 or modes[0] not in _MODES:
-        raise UnsupportedOpError(
-            f"pooling {' + '.join(modes) or 'undeclared'}",
-            node="Pooling",
-            where=str(path),
-            hint=f"read is one of {', '.join(_MODES)}",
+        raise ModelFormatError(
+            f"pooling {' + '.join(modes) or 'of no mode'} is not read; read is one of "
+            f"{', '.join(_MODES)}",
+            path=str(path),
         )
     return modes[0]
 

@@ -55,7 +55,8 @@ def check_links() -> Check:
     """Whether the checkout kept its links (Windows turns them into text files)."""
     folder = Path(__file__).parent
     broken = [
-        name for name in ("converters", "emulators", "device_profiles")
+        name
+        for name in ("converters", "emulators", "device_profiles")
         if not (folder / name).is_dir()
     ]
     fix = "git config core.symlinks true && git checkout -- edgekit" if broken else ""
@@ -96,7 +97,7 @@ def _attempt(name: str, detail: Callable[[], str], fix: str) -> Check:
 
 
 def check_numpy_trap() -> Check:
-    """Whether tflite-runtime meets a NumPy that it was not built for (it then fails at first use)."""
+    """Whether tflite-runtime meets a NumPy it was not built for (it then fails at first use)."""
     runtime, numpy = installed_version("tflite-runtime"), installed_version("numpy") or ""
     if runtime is None:
         return Check("tflite-runtime", True, "not installed (not needed)", required=False)

@@ -20,6 +20,8 @@ def command(show: str | None, as_json: bool, quiet: bool) -> None:
 
 def list_devices(as_json: bool, quiet: bool) -> None:
     """Print name, kind, title and capabilities of every profile."""
+    import msgspec
+
     from edgekit.profiles import list_profiles, load_profile
 
     summaries = list_profiles()
@@ -29,8 +31,8 @@ def list_devices(as_json: bool, quiet: bool) -> None:
         return
     rows = []
     for summary in summaries:
-        capabilities = load_profile(summary.name).capabilities
-        can = [n for n in ("estimate", "emulate", "build", "flash") if getattr(capabilities, n)]
+        capabilities = msgspec.structs.asdict(load_profile(summary.name).capabilities)
+        can = [name for name, able in capabilities.items() if able is True]
         rows.append((summary.name, summary.kind, summary.title, ", ".join(can)))
     table(("device", "kind", "title", "edgekit can"), rows)
     note("one in full, with sources: edgekit devices --show NAME", quiet=quiet)

@@ -217,7 +217,9 @@ def _with_padding(graph: Graph, node: Node, producers: dict[str, Node]) -> Node:
         (a + before, b + after) for (a, b), (before, after) in zip(own, image, strict=True)
     )
     inputs = (pad.inputs[0], *node.inputs[1:])
-    return replace(node, inputs=inputs, attrs={**node.attrs, "padding": padding})
+    # There may be another pad before this one.
+    padded = replace(node, inputs=inputs, attrs={**node.attrs, "padding": padding})
+    return _with_padding(graph, padded, producers)
 
 
 def fuse_activations(graph: Graph) -> Graph:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgekit.dtypes import DType
 from edgekit.errors import PackageError, PackageVersionError
 from edgekit.graph import Dim, Graph, Tensor
 
@@ -23,6 +24,9 @@ CHUNK_BYTES = 1 << 20
 
 LARGE_PART_BYTES = 64 << 20
 """Parts up to this size are hashed at every load; larger ones at install and with ``verify``."""
+
+LONGEST_SHAPE = 16
+"""No tensor has more axes; a longer shape in a file is damage."""
 
 ExecutorName = Literal["reference", "onnxruntime", "litert", "native", "llama"]
 
@@ -163,7 +167,20 @@ def manifest_from_json(data: bytes, *, where: str) -> Manifest:
         raise PackageError(f"{where}: {error}; convert the model again") from error
     if manifest.digest != _digest(data):
         raise PackageError(f"{where} was changed or damaged; convert the model again")
+    _check_facts(manifest.model, where)
     return manifest
+
+
+def _check_facts(model: ModelFacts, where: str) -> None:
+    """Refuse inputs and outputs that no array can have."""
+    for facts in (*model.inputs, *model.outputs):
+        sizes = [model.dims.get(dim, 1) if isinstance(dim, str) else dim for dim in facts.shape]
+        known = facts.dtype in (dtype.value for dtype in DType)
+        if not known or len(sizes) > LONGEST_SHAPE or any(not 0 < n < 2**31 for n in sizes):
+            raise PackageError(
+                f"{where}: {facts.name} cannot be {facts.dtype}{list(facts.shape)}; "
+                "convert the model again"
+            )
 
 
 def _digest(data: bytes) -> str:

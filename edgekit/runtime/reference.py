@@ -17,7 +17,7 @@ from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops import spec_of
 from edgekit.ops.evaluate import initial_state
 from edgekit.ops.spec import OpCall, OpView
-from edgekit.package import Package
+from edgekit.package import WEIGHTS_NAME, Package
 from edgekit.plan import Compute, Move, Plan, PlannedBuffer
 from edgekit.runtime.arena import Arena
 from edgekit.runtime.trace import Event, RunResult, Trace
@@ -46,7 +46,17 @@ class ReferenceExecutor:
         PackageError
             If the package has no graph, or its plan does not fit the graph.
         """
+        if not package.has(WEIGHTS_NAME):
+            raise PackageError(
+                f"{package.root} was made for {package.manifest.executor} and has no weights for "
+                "the reference executor"
+            )
         graph = package.graph()
+        facts = package.manifest.model
+        declared = [(t.name, t.shape, t.dtype) for t in (*facts.inputs, *facts.outputs)]
+        own = [graph.tensors[name] for name in (*graph.inputs, *graph.outputs)]
+        if declared != [(t.name, t.shape, t.dtype.value) for t in own]:
+            raise PackageError(f"{package.root}: manifest and graph differ in inputs or outputs")
         try:
             static = bind_dims(graph)
             problem = next(find_problems(package.plan, static), None)

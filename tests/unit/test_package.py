@@ -145,6 +145,9 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "digest": lambda m: m["parts"][0].update(sha256="0" * 64),
     "no plan": lambda m: m.update(parts=[p for p in m["parts"] if p["path"] != "plan.json"]),
     "device": lambda m: m.update(device="other"),
+    "dtype": lambda m: m["model"]["inputs"][0].update(dtype="complex64"),
+    "negative shape": lambda m: m["model"]["inputs"][0].update(shape=[-1, 16]),
+    "huge shape": lambda m: m["model"]["outputs"][0].update(shape=[2**40]),
 }
 
 
@@ -155,6 +158,12 @@ def test_a_hostile_manifest_is_refused(
     rewrite(package, change)
     with pytest.raises(PackageError):
         open_package(package.root)
+
+
+def test_inputs_of_another_model_are_refused(package: Package) -> None:
+    rewrite(package, lambda m: m["model"]["inputs"][0].update(name="other"))
+    with pytest.raises(PackageError, match="manifest and graph differ"):
+        load(package.root)
 
 
 def test_a_link_is_no_part(package: Package, tmp_path: Path) -> None:

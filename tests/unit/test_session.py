@@ -163,6 +163,14 @@ def test_a_package_for_another_executor_is_refused(tmp_path: Path, executor: str
         load(packed(tmp_path, GRAPH), executor=executor)
 
 
+def test_a_package_without_weights_of_its_own_does_not_run_on_the_reference(
+    tmp_path: Path,
+) -> None:
+    package = packed(tmp_path, GRAPH, "onnxruntime", model_file=b"\x08\x08")
+    with pytest.raises(PackageError, match="made for onnxruntime"):
+        load(package, executor="reference")
+
+
 def test_unknown_executors_and_no_threads_are_refused(tmp_path: Path) -> None:
     package = packed(tmp_path, GRAPH)
     with pytest.raises(UsageError, match="choose one of reference"):

@@ -22,6 +22,9 @@ from edgekit.profiles import DeviceProfile
 AUTO_GATE = Gate(min_sqnr_db=12.0)
 """What ``precision: auto`` demands where no gate is given: 12 dB is a cosine of about 0.97."""
 
+CULPRIT_DB = 30.0
+"""A layer that alone leaves less than this at the output is worth a look."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -102,7 +105,8 @@ class Product:
 
 def layer_errors(report: tuple[LayerError, ...]) -> list[dict[str, Any]]:
     """Return a per-layer report as plain values, the culprits marked."""
-    blamed = {error.layer for error in culprits(report)[:3]}
+    loud = [error for error in culprits(report) if error.output_sqnr_db < CULPRIT_DB]
+    blamed = {error.layer for error in loud[:3]}
     return [
         {
             "node": error.layer,

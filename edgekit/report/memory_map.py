@@ -70,7 +70,7 @@ def _rectangle(buffer: PlannedBuffer, index: int, scale: _Scale, step_names: Seq
         title += f"\nin place of {buffer.alias_of}"
     label = ""
     if right - x > 70 and bottom - top > 13:
-        room = int((right - x - 8) / 5.6)
+        room = int((right - x - 8) / 6.3)
         text = escape(_shorten(buffer.tensor, room))
         label = f'<text x="{x + 4:.1f}" y="{top + 11:.1f}">{text}</text>'
     return (

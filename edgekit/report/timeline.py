@@ -29,8 +29,9 @@ def timeline(estimates: Estimates) -> str:
         start_s += cost.seconds
     for quarter in range(5):
         x = LEFT + (WIDTH - LEFT - RIGHT) * quarter / 4
+        anchor = "end" if quarter == 4 else "middle"
         parts.append(
-            f'<text class="axis" x="{x:.1f}" y="{height - 6}" text-anchor="middle">'
+            f'<text class="axis" x="{x:.1f}" y="{height - 6}" text-anchor="{anchor}">'
             f"{format_seconds(total_s * quarter / 4) if quarter else '0'}</text>"
         )
     return "\n".join([*parts, "</svg>"])

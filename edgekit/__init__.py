@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgekit.pipeline.convert import Conversion
     from edgekit.runtime.session import Session
+
+__all__ = ["convert", "load"]
 
 __version__ = "0.1.0"
 
@@ -31,3 +34,30 @@ def load(package: str | Path, executor: str | None = None, threads: int = 1) -> 
     from edgekit.runtime import session
 
     return session.load(package, executor, threads)
+
+
+def convert(
+    model: str | Path = "", *, device: str, calibration: object = None, **options: object
+) -> Conversion:
+    """Convert a model for a device; see :func:`edgekit.pipeline.convert.convert`.
+
+    Parameters
+    ----------
+    model : str or Path
+        Model file or folder; empty for the keyword spotter that ships.
+    device : str
+        Name of a profile, or path of a TOML file.
+    calibration : object, optional
+        Path, iterable of ``{name: array}``, reader with ``get_next()``, callable, or an
+        (iterable, transform) pair.
+    **options
+        Other keys of a recipe, such as ``precision`` or ``out``.
+
+    Raises
+    ------
+    EdgekitError
+        If the model cannot be read, does not fit, or misses the accuracy gate.
+    """
+    from edgekit.pipeline import convert as pipeline
+
+    return pipeline.convert(model, device=device, calibration=calibration, **options)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.output import common_options, print_json, table
 from edgekit.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from edgekit.package import Package
 
 
 @click.command(short_help="Run a package once on this computer.")
@@ -32,6 +36,7 @@ def command(
 
     with load(package, executor=executor, threads=threads) as session:
         result = session.run(read_arrays(source))
+        labels = read_labels(session.package)
     if target is not None:
         write_arrays(target, result.outputs)
     trace = result.trace
@@ -50,9 +55,21 @@ def command(
         for name, array in result.outputs.items()
     ]
     table(("output", "dtype", "shape", "first values"), rows)
+    for name, array in result.outputs.items():
+        if array.size == len(labels):
+            best = array.ravel().argsort()[::-1][:3]
+            ranking = ", ".join(f"{labels[i]} ({array.ravel()[i]:.3g})" for i in best)
+            click.echo(f"{name}: {ranking}")
     click.echo(f"{trace.kind}: {format_seconds(trace.latency_s)} on {trace.executor}")
     for memory, peak in trace.peak_bytes.items():
         click.echo(f"peak of {memory}: {peak:,} bytes ({format_bytes(peak)})")
+
+
+def read_labels(package: Package) -> list[str]:
+    """Return the class names that a package carries; none where it carries none."""
+    if not package.has("labels.txt"):
+        return []
+    return package.path("labels.txt").read_text(encoding="utf-8").splitlines()
 
 
 def _first_values(values: list[object]) -> str:

@@ -10,9 +10,13 @@ from pathlib import Path
 from edgekit.converters.importers import importer_of, load_model
 from edgekit.errors import UsageError
 from edgekit.graph import Graph
+from edgekit.package_files import Source
 from edgekit.zoo import default_model
 
-COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "labels.txt")
+LABELS_NAME = "labels.txt"
+"""Part with the names of the classes, one a line, in the order of the scores."""
+
+COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", LABELS_NAME)
 """Files beside a model that an application needs at run time; they go into the package."""
 
 
@@ -34,7 +38,7 @@ class SourceModel:
         Data that ships with the model, None where there is none.
     ships : bool
         Whether it is the model that ships with edgekit.
-    files : mapping of part name to Path
+    files : mapping of part name to bytes or Path
         Companions for the package.
     """
 
@@ -44,7 +48,7 @@ class SourceModel:
     format: str
     calibration: object = None
     ships: bool = False
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Source] = field(default_factory=dict)
 
 
 def read_source(model: str, dims: Mapping[str, int]) -> SourceModel:
@@ -61,7 +65,11 @@ def read_source(model: str, dims: Mapping[str, int]) -> SourceModel:
         shipped = default_model()
         found = _read(shipped.path, dims)
         return replace(
-            found, name=shipped.name, calibration=str(shipped.calibration_path), ships=True
+            found,
+            name=shipped.name,
+            calibration=str(shipped.calibration_path),
+            ships=True,
+            files={LABELS_NAME: "\n".join(shipped.labels).encode()},
         )
     return _read(Path(model), dims)
 
@@ -76,6 +84,8 @@ def _read(path: Path, dims: Mapping[str, int]) -> SourceModel:
     if path.is_file():
         facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     folder = path if path.is_dir() else None
-    files = {n: folder / n for n in COMPANIONS if folder and (folder / n).is_file()}
+    files: dict[str, Source] = {
+        name: folder / name for name in COMPANIONS if folder and (folder / name).is_file()
+    }
     graph = replace(graph, name=name, metadata=facts)
     return SourceModel(graph, path, name, importer.NAME, files=files)

@@ -10,6 +10,7 @@ import pytest
 
 import edgekit
 from edgekit.converters.emitters.onnx import emit_onnx
+from edgekit.converters.importers import load_model
 from edgekit.dtypes import Array, DType
 from edgekit.errors import ExecutionError, PackageError, UsageError
 from edgekit.graph import Graph, Node, Tensor, TensorKind
@@ -195,3 +196,17 @@ def test_the_interpreter_shim_runs_like_tflite(tmp_path: Path) -> None:
     np.testing.assert_array_equal(interpreter.get_tensor(wanted["index"]), expected)
     with pytest.raises(UsageError, match="no input"):
         interpreter.set_tensor(wanted["index"], inputs["x"])
+
+
+def test_litert_runs_a_package_with_its_own_model(tmp_path: Path, assets: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    path = assets / "mcu/mlperf_tiny/kws/kws_ref_model.tflite"
+    graph = load_model(path)
+    inputs = {name: np.zeros(graph.tensors[name].static_shape, np.int8) for name in graph.inputs}
+    package = packed(tmp_path, graph, "litert", model_file=path)
+    with load(package) as session:
+        result = session.run(inputs)
+        assert session.profile(inputs)
+    assert result.trace.executor == "litert"
+    for name, expected in evaluate(graph, inputs).items():
+        np.testing.assert_allclose(result.outputs[name], expected, atol=1)

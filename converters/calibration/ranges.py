@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from edgekit.converters.calibration.observers import Observer, Range, observer_of
 from edgekit.dtypes import Array
 from edgekit.errors import CalibrationError
 from edgekit.graph import Graph
 from edgekit.ops.evaluate import evaluate
+
+Tracer = Callable[[Graph, Mapping[str, Array], Callable[[str, Array], None]], object]
+"""Runs a graph on one batch and shows each input and computed tensor by name."""
+
+
+def trace_reference(
+    graph: Graph, batch: Mapping[str, Array], observe: Callable[[str, Array], None]
+) -> None:
+    """Run a graph on the reference executor and show every tensor."""
+    evaluate(graph, batch, observe=observe)
 
 
 class RangeCollector:
@@ -47,7 +57,11 @@ class RangeCollector:
 
 
 def calibrate(
-    graph: Graph, batches: Iterable[Mapping[str, Array]], *, observer: str = "mse"
+    graph: Graph,
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    observer: str = "mse",
+    trace: Tracer = trace_reference,
 ) -> dict[str, Range]:
     """Return the range of every float tensor that ``graph`` computes or takes.
 
@@ -58,6 +72,8 @@ def calibrate(
     batches : iterable of mapping
         Inputs of one run each; 10 to 300 typical ones are enough.
     observer : {'min-max', 'percentile', 'entropy', 'mse'}
+    trace : callable
+        Runs the graph and shows every tensor.
 
     Returns
     -------
@@ -74,7 +90,7 @@ def calibrate(
     count = 0
     for batch in batches:
         count += 1
-        evaluate(graph, batch, observe=collector.observe)
+        trace(graph, batch, collector.observe)
     if count == 0:
         raise CalibrationError("the calibration data holds no sample")
     return collector.ranges()

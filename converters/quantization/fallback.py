@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from edgekit.converters.calibration.observers import Range
 from edgekit.converters.calibration.ranges import calibrate
+from edgekit.converters.quantization.equalization import equalize
 from edgekit.converters.quantization.report import (
     LayerError,
     QuantizedModel,
@@ -31,6 +34,9 @@ from edgekit.graph import Graph
 from edgekit.ops.evaluate import evaluate
 
 Model = TypeVar("Model")
+
+_CORRECTION_BATCHES = 32
+"""More do not change a mean over samples and positions noticeably."""
 
 Accuracy = Callable[[Runner], float]
 """From a function that runs a model to its accuracy, a share between 0 and 1."""
@@ -143,7 +149,7 @@ def quantize_with_gate(
 ) -> GateResult[Graph]:
     """Quantize to int8, with as few layers in float as the gate allows.
 
-    The biases are corrected where that raises the signal-to-noise ratio.
+    Channels are equalized and biases corrected where that raises the signal-to-noise ratio.
 
     Parameters
     ----------
@@ -175,32 +181,70 @@ def quantize_with_gate(
         As :func:`~edgekit.converters.quantization.static.quantize_static`.
     """
     held = [dict(batch) for batch in batches]
-    ranges = calibrate(graph, held, observer=observer)
     judge = Judge(graph, held, accuracy)
+    variants = _variants(graph, held, observer)
 
-    def attempt(floats: frozenset[str], *, corrected: bool) -> Trial[Graph]:
-        quantized = quantize_static(
-            graph,
-            ranges,
-            keep_float=floats,
-            float_io=float_io,
-            batches=held if corrected else None,
-        )
-        view = model_of(graph, quantized)
-        return Trial(quantized, view, judge.quality(view.run))
-
-    def best(floats: frozenset[str]) -> Trial[Graph]:
-        trials = [attempt(floats, corrected=corrected) for corrected in (True, False)]
-        return max(trials, key=lambda trial: trial.quality.sqnr_db)
+    def attempt(floats: frozenset[str]) -> Trial[Graph]:
+        trials = [
+            _trial(graph, variant, judge, held, keep_float=floats, float_io=float_io)
+            for variant in variants
+        ]
+        best = max(range(len(trials)), key=lambda index: trials[index].quality.sqnr_db)
+        # What is best with every layer in int8 is kept for the trials that follow.
+        variants[:] = [variants[best]]
+        return trials[best]
 
     return with_fallback(
-        graph,
-        held,
-        best,
+        attempt,
+        lambda trial: layer_report(variants[0].graph, trial.view, held),
         gate=gate or Gate(),
         keep_float=keep_float,
         allow_fallback=allow_fallback,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Variant:
+    """A float graph with its ranges, and whether biases are corrected on it."""
+
+    graph: Graph
+    ranges: Mapping[str, Range]
+    corrects_biases: bool
+
+
+def _variants(
+    graph: Graph, batches: Sequence[Mapping[str, Array]], observer: str
+) -> list[_Variant]:
+    graphs = [graph]
+    equal = equalize(graph, batches)
+    if equal is not graph:
+        graphs.append(equal)
+    return [
+        _Variant(candidate, ranges, corrects)
+        for candidate in graphs
+        for ranges in (calibrate(candidate, batches, observer=observer),)
+        for corrects in (True, False)
+    ]
+
+
+def _trial(
+    graph: Graph,
+    variant: _Variant,
+    judge: Judge,
+    batches: Sequence[Mapping[str, Array]],
+    *,
+    keep_float: Collection[str],
+    float_io: bool,
+) -> Trial[Graph]:
+    quantized = quantize_static(
+        variant.graph,
+        variant.ranges,
+        keep_float=keep_float,
+        float_io=float_io,
+        batches=batches[:_CORRECTION_BATCHES] if variant.corrects_biases else None,
+    )
+    view = model_of(variant.graph, quantized)
+    return Trial(quantized, view, judge.quality(view.run))
 
 
 class Judge:
@@ -213,6 +257,8 @@ class Judge:
     batches : sequence of mapping
     accuracy : callable, optional
         On labelled data; without it agreement with float is measured.
+    run_float : callable, optional
+        Runs ``graph``; the reference executor by default.
     """
 
     def __init__(
@@ -220,17 +266,19 @@ class Judge:
         graph: Graph,
         batches: Sequence[Mapping[str, Array]],
         accuracy: Accuracy | None = None,
+        *,
+        run_float: Runner | None = None,
     ) -> None:
         if not batches:
             raise CalibrationError("the calibration data holds no sample")
         self._graph = graph
         self._batches = batches
-        self._exact = [evaluate(graph, batch) for batch in batches]
+        reference: Runner = run_float or partial(evaluate, graph)
+        self._exact = [
+            {name: values[name] for name in graph.outputs} for values in map(reference, batches)
+        ]
         self._accuracy = accuracy
-        self._float_accuracy = 1.0 if accuracy is None else accuracy(self._run_float)
-
-    def _run_float(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return evaluate(self._graph, inputs)
+        self._float_accuracy = 1.0 if accuracy is None else accuracy(reference)
 
     def quality(self, run: Runner) -> Quality:
         """Return how close to float a model is."""
@@ -259,9 +307,8 @@ def _agreement(exact: Mapping[str, Array], values: Mapping[str, Array]) -> float
 
 
 def with_fallback(
-    graph: Graph,
-    batches: Sequence[Mapping[str, Array]],
     attempt: Callable[[frozenset[str]], Trial[Model]],
+    report_of: Callable[[Trial[Model]], tuple[LayerError, ...]],
     *,
     gate: Gate,
     keep_float: Collection[str] = (),
@@ -271,12 +318,10 @@ def with_fallback(
 
     Parameters
     ----------
-    graph : Graph
-        In floating point.
-    batches : sequence of mapping
-        Inputs, for the report.
     attempt : callable
         Quantizes with the given layers in float, and measures.
+    report_of : callable
+        Returns the error of each layer of a trial.
     gate : Gate
     keep_float : collection of str
         Layers that are in float in any case.
@@ -290,7 +335,7 @@ def with_fallback(
     """
     always = frozenset(keep_float)
     first = attempt(always)
-    report = layer_report(graph, first.view, batches)
+    report = report_of(first)
     if gate.holds(first.quality):
         reason = f"every layer that can be is int8: {first.quality} (gate: {gate})"
         return GateResult(first.model, report, (), first.quality, (reason,))

@@ -49,7 +49,7 @@ class Schedule:
     optimal: bool
 
 
-def schedule(graph: Graph, *, with_scratch: bool = True, state_limit: int = 20_000) -> Schedule:
+def schedule(graph: Graph, *, with_scratch: bool = True, state_limit: int = 4_000) -> Schedule:
     """Return the graph with its nodes in the order of the smallest peak.
 
     Parameters
@@ -62,13 +62,15 @@ def schedule(graph: Graph, *, with_scratch: bool = True, state_limit: int = 20_0
         Executed sets looked at in one segment before the search gives up its proof.
     """
     costs = _Costs(graph, with_scratch)
-    state = _State(costs.floor_bytes(), costs.start_bytes, 0, ())
+    first = tuple(index for index in range(costs.count) if not costs.predecessors[index])
+    state = _State(costs.floor_bytes(), costs.start_bytes, 0, (), first)
     optimal = True
     for segment in _segments(costs):
-        state, proven = _best_order(costs, state, segment, state_limit)
+        state, proven = _best_order(costs, state, len(segment), state_limit)
         optimal = optimal and proven
     order = state.order
     given_peak, new_peak = costs.peak_of(range(len(graph.nodes))), costs.peak_of(order)
+    optimal = optimal or min(given_peak, new_peak) == costs.floor_bytes()
     if new_peak >= given_peak:
         return Schedule(graph, given_peak, given_peak, optimal)
     nodes = [graph.nodes[index] for index in order]
@@ -99,6 +101,10 @@ class _Costs:
         group_of = {name: index for index, names in enumerate(members) for name in names}
         self.groups = [_group(graph, names) for names in members]
         self.predecessors = _predecessors(graph)
+        self.successors: list[list[int]] = [[] for _ in graph.nodes]
+        for index, before in enumerate(self.predecessors):
+            for other in _members(before):
+                self.successors[other].append(index)
         self.reads = [_indices(node.inputs, group_of) for node in graph.nodes]
         views = dict(_views(graph))
         self.makes = [
@@ -135,15 +141,6 @@ class _Costs:
         dying.update(g for g in self.makes[node] if self._is_dead(g, after))
         freed_bytes = sum(self.groups[g].size_bytes for g in dying)
         return during, live_bytes + made_bytes - freed_bytes
-
-    def ready(self, done: int, candidates: Sequence[int]) -> list[int]:
-        """Return the candidates that can run next."""
-        unfinished = self.unfinished(done, candidates)
-        return [n for n in unfinished if not self.predecessors[n] & ~done]
-
-    def unfinished(self, done: int, candidates: Sequence[int]) -> list[int]:
-        """Return the candidates that are not executed yet."""
-        return [n for n in candidates if not done >> n & 1]
 
     def floor_bytes(self) -> int:
         """Return what the most demanding node needs whatever else lives: no order peaks lower."""
@@ -246,22 +243,23 @@ def _members(mask: int) -> list[int]:
     return [index for index in range(mask.bit_length()) if mask >> index & 1]
 
 
-def _best_order(
-    costs: _Costs, start: _State, segment: Sequence[int], state_limit: int
-) -> tuple[_State, bool]:
-    """Return the state after the best order of a segment, and whether that is proven."""
-    target = start.done | sum(1 << index for index in segment)
-    start = _run_free(costs, start, segment)
+def _best_order(costs: _Costs, start: _State, count: int, state_limit: int) -> tuple[_State, bool]:
+    """Return the state after the best order of the next ``count`` nodes, and whether it is proven.
+
+    The nodes are those of one segment: nothing behind it is ready before all of it has run.
+    """
+    length = len(start.order) + count
+    start = _run_free(costs, start, length)
     queue = [start]
     lowest_peak = {start.done: start.peak_bytes}
     while queue:
         state = heapq.heappop(queue)
-        if state.done == target:
+        if len(state.order) == length:
             return state, True
         if len(lowest_peak) > state_limit:
-            return _beam_order(costs, start, segment), False
-        for node in costs.ready(state.done, segment):
-            new = _run_free(costs, _step(costs, state, node), segment)
+            return _beam_order(costs, start, length), False
+        for node in state.ready:
+            new = _run_free(costs, _step(costs, state, node), length)
             if new.peak_bytes < lowest_peak.get(new.done, new.peak_bytes + 1):
                 lowest_peak[new.done] = new.peak_bytes
                 heapq.heappush(queue, new)
@@ -276,32 +274,37 @@ class _State:
     live_bytes: int
     done: int
     order: tuple[int, ...]
+    ready: tuple[int, ...]
 
 
 def _step(costs: _Costs, state: _State, node: int) -> _State:
     during, live = costs.run(state.done, state.live_bytes, node)
-    return _State(max(state.peak_bytes, during), live, state.done | 1 << node, (*state.order, node))
+    done = state.done | 1 << node
+    released = [n for n in costs.successors[node] if not costs.predecessors[n] & ~done]
+    ready = (*(n for n in state.ready if n != node), *released)
+    return _State(max(state.peak_bytes, during), live, done, (*state.order, node), ready)
 
 
-def _run_free(costs: _Costs, state: _State, segment: Sequence[int]) -> _State:
+def _run_free(costs: _Costs, state: _State, length: int) -> _State:
     """Run every ready node that costs nothing: no higher peak, no more bytes alive after."""
     progress = True
-    while progress:
+    while progress and len(state.order) < length:
         progress = False
-        for node in costs.ready(state.done, segment):
-            new = _step(costs, state, node)
-            if new.peak_bytes == state.peak_bytes and new.live_bytes <= state.live_bytes:
-                state, progress = new, True
+        for node in state.ready:
+            during, live = costs.run(state.done, state.live_bytes, node)
+            if during <= state.peak_bytes and live <= state.live_bytes:
+                state, progress = _step(costs, state, node), True
+                break
     return state
 
 
-def _beam_order(costs: _Costs, start: _State, segment: Sequence[int]) -> _State:
+def _beam_order(costs: _Costs, start: _State, length: int) -> _State:
     """Return a good order: the best few states after each step, without proof."""
     beam = [start]
-    for _ in costs.unfinished(start.done, segment):
+    for _ in range(length - len(start.order)):
         nexts: dict[int, _State] = {}
         for state in beam:
-            for node in costs.ready(state.done, segment):
+            for node in state.ready:
                 new = _step(costs, state, node)
                 nexts[new.done] = min(new, nexts.get(new.done, new))
         beam = sorted(nexts.values())[:_BEAM_WIDTH]

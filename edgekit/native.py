@@ -1,7 +1,7 @@
 """Finds and loads the native core ``libedgekit`` through ctypes.
 
-It is looked for in the installed package (``edgekit/lib``), then in the ``build`` folder of a
-checkout. ``EDGEKIT_LIBRARY`` names another file, for instance one built with sanitizers.
+It is looked for in the installed package (``edgekit/lib``; also where an editable install puts
+it), then in the ``build`` folder of a checkout. ``EDGEKIT_LIBRARY`` names another file, for instance one built with sanitizers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import sysconfig
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def candidate_paths() -> tuple[Path, ...]:
     suffix = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
     name = ("" if sys.platform == "win32" else "lib") + "edgekit" + suffix
     package = Path(__file__).resolve().parent
-    return (package / "lib" / name, package.parent / "build" / name)
+    # An editable install keeps the Python files in the checkout and the library beside its metadata.
+    installed = Path(sysconfig.get_path("platlib")) / "edgekit"
+    return (package / "lib" / name, installed / "lib" / name, package.parent / "build" / name)
 
 
 def has_library() -> bool:

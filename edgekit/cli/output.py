@@ -50,6 +50,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str 
     """Print a table on stdout; columns that hold numbers are set to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
@@ -58,7 +59,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str 
         numeric = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "-+" for cell in cells)
         grid.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(escape, row))
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(grid)
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from edgekit.errors import PackageDigestError, PackageError, UsageError
@@ -143,13 +143,6 @@ def write_parts(root: Path, sources: Mapping[str, Source]) -> tuple[Part, ...]:
         else:
             shutil.copyfile(source, path)
     return tuple(describe_part(root, name) for name in sorted(sources))
-
-
-def remove_package(directory: Path) -> None:
-    """Delete a package; a directory that is none is refused with a ``UsageError``."""
-    _check_replaceable(directory)
-    with suppress(FileNotFoundError):
-        shutil.rmtree(directory)
 
 
 def _check_replaceable(target: Path) -> None:

@@ -72,8 +72,8 @@ def test_prediction_is_near_what_is_measured(tmp_path: Path, graph: Graph) -> No
 @pytest.mark.parametrize(
     "name",
     [
-        "vision/face-reidentification-retail-0095.onnx",
-        "vision/landmarks-regression-retail-0009.onnx",
+        "face-reidentification-retail-0095",
+        "landmarks-regression-retail-0009",
     ],
 )
 def test_prediction_holds_for_vision_models(tmp_path: Path, assets: Path, name: str) -> None:

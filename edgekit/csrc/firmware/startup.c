@@ -1,0 +1,89 @@
+/* Vector table and reset for Cortex-M, without a vendor library.
+ *
+ * The stack lies at the lowest address of its memory (the linker script's doing), so that an
+ * overflow leaves the memory and faults at once instead of writing over data. Before main it is
+ * painted; ek_stack_used_bytes tells how much of the paint is gone.
+ */
+#include "startup.h"
+
+extern uint32_t ek_stack_low[];
+extern uint32_t ek_stack_high[];
+extern uint32_t ek_data_load[];
+extern uint32_t ek_data_start[];
+extern uint32_t ek_data_end[];
+extern uint32_t ek_bss_start[];
+extern uint32_t ek_bss_end[];
+
+extern int main(void);
+
+#define EK_STACK_PAINT 0xA5C3E1F7u
+#define EK_CPACR (*(volatile uint32_t *)0xE000ED88u)
+#define EK_VTOR (*(volatile uint32_t *)0xE000ED08u)
+
+void ek_reset(void);
+
+/* Without a debugger or an emulator nobody can be told: wait for the watchdog or a reset. */
+__attribute__((weak)) void ek_fault(void) {
+    for (;;) {
+    }
+}
+
+__attribute__((weak)) void ek_systick_handler(void) {
+}
+
+__attribute__((section(".vectors"), used)) static const void *const ek_vectors[16] = {
+    ek_stack_high,               /* initial stack pointer */
+    (const void *)ek_reset,      /* reset */
+    (const void *)ek_fault,      /* non-maskable interrupt */
+    (const void *)ek_fault,      /* hard fault */
+    (const void *)ek_fault,      /* memory management */
+    (const void *)ek_fault,      /* bus fault */
+    (const void *)ek_fault,      /* usage fault */
+    (const void *)ek_fault,      /* secure fault */
+    0, 0, 0,                     /* reserved */
+    (const void *)ek_fault,      /* supervisor call */
+    (const void *)ek_fault,      /* debug monitor */
+    0,                           /* reserved */
+    (const void *)ek_fault,      /* pendable service */
+    (const void *)ek_systick_handler,
+};
+
+static void paint_stack(void) {
+    uint32_t *top = (uint32_t *)__builtin_frame_address(0) - 8;
+    for (volatile uint32_t *word = ek_stack_low; word < top; ++word) {
+        *word = EK_STACK_PAINT;
+    }
+}
+
+void ek_stack_repaint(void) {
+    paint_stack();
+}
+
+uint32_t ek_stack_used_bytes(void) {
+    const volatile uint32_t *word = ek_stack_low;
+    while (word < ek_stack_high && *word == EK_STACK_PAINT) {
+        ++word;
+    }
+    return (uint32_t)((const volatile char *)ek_stack_high - (const volatile char *)word);
+}
+
+void ek_reset(void) {
+#if defined(__ARM_FP)
+    EK_CPACR |= 0xFu << 20; /* full access to the floating-point and vector unit */
+    __asm volatile("dsb\n isb" ::: "memory");
+#endif
+#if !defined(__ARM_ARCH_6M__) || defined(EK_HAS_VTOR)
+    EK_VTOR = (uint32_t)ek_vectors;
+#endif
+    const uint32_t *load = ek_data_load;
+    for (uint32_t *word = ek_data_start; word < ek_data_end; ++word) {
+        *word = *load++;
+    }
+    for (uint32_t *word = ek_bss_start; word < ek_bss_end; ++word) {
+        *word = 0;
+    }
+    paint_stack();
+    (void)main();
+    for (;;) {
+    }
+}

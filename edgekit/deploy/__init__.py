@@ -1,0 +1,1 @@
+"""Building firmware, and bringing it to a board."""

@@ -1,0 +1,217 @@
+"""Firmware images: generated model, kernels, start-up code and a program, compiled and linked.
+
+What is linked is the same C that a host application embeds; only the program around it differs
+(:data:`PROGRAMS`). Object files of kernels are kept in a cache of the user, since every model uses
+the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.deploy.cores import Core
+from edgekit.deploy.elf_file import ElfFile
+from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.deploy.stack_bound import (
+    EXCEPTION_FRAME_BYTES,
+    FLOAT_FRAME_BYTES,
+    CallGraph,
+)
+from edgekit.deploy.toolchain import Toolchain, require_toolchain
+from edgekit.errors import InternalError
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+"""C sources that come with edgekit."""
+
+STACK_BYTES = 8192
+"""Reserved for the stack where the bound is not known before linking."""
+
+OPTIMIZATION = "-O2"
+
+ALWAYS = ("startup.c", "memory_functions.c")
+"""Files of ``csrc/firmware`` that every image has."""
+
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "bench": ("main_bench.c", "semihosting.c", "ticks.c"),
+}
+"""What runs the model: files of ``csrc/firmware`` beside those of every image."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareImage:
+    """A linked image and its exact sizes.
+
+    Parameters
+    ----------
+    elf, map_file : Path
+    flash_bytes : int
+        Vectors, code, constants and the initial values of data: what is written to flash.
+    static_bytes : int
+        Data and zeroed data in RAM, beside the arena.
+    arena_bytes : int
+    stack_bytes : int
+        Reserved for the stack.
+    stack_bound_bytes : int or None
+        The most that the program can use, an interrupt included; None where the compiler does not
+        say.
+    """
+
+    elf: Path
+    map_file: Path
+    flash_bytes: int
+    static_bytes: int
+    arena_bytes: int
+    stack_bytes: int
+    stack_bound_bytes: int | None
+
+    @property
+    def ram_bytes(self) -> int:
+        """Static data, arena and reserved stack."""
+        return self.static_bytes + self.arena_bytes + self.stack_bytes
+
+
+def kernel_sources(core: Core | None) -> tuple[Path, ...]:
+    """Return the kernels for a core: a file of one of its folders replaces the portable one.
+
+    Parameters
+    ----------
+    core : Core or None
+        None for the portable kernels.
+    """
+    folder = CSRC / "kernels"
+    chosen = {path.name: path for path in sorted(folder.glob("*.c"))}
+    for variant in reversed(core.kernels if core else ()):
+        chosen.update({path.name: path for path in sorted((folder / variant).glob("*.c"))})
+    return tuple(path for _, path in sorted(chosen.items()))
+
+
+def build_image(
+    generated: Mapping[str, bytes],
+    core: Core,
+    layout: MemoryLayout,
+    directory: Path,
+    *,
+    program: str = "bench",
+    toolchain: Toolchain | None = None,
+    stack_bytes: int | None = None,
+    defines: Sequence[str] = (),
+) -> FirmwareImage:
+    """Compile and link firmware.
+
+    Parameters
+    ----------
+    generated : mapping of file name to bytes
+        What the C emitter wrote.
+    core : Core
+    layout : MemoryLayout
+    directory : Path
+        Receives ``firmware.elf``, ``firmware.map``, ``link.ld`` and the object files.
+    program : str
+        Key of :data:`PROGRAMS`.
+    toolchain : Toolchain, optional
+        The one that is found, without it.
+    stack_bytes : int, optional
+        Without it, the bound that the compiler's records give, rounded up to 8 bytes;
+        ``STACK_BYTES`` where there are none.
+    defines : sequence of str
+        Macros, as ``NAME=VALUE``.
+
+    Raises
+    ------
+    ToolchainMissingError
+        If there is no compiler.
+    BuildError
+        If the compiler refuses the sources, or a memory of the device overflows.
+    """
+    chosen = toolchain or require_toolchain()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in generated.items():
+        (directory / name).write_bytes(content)
+    firmware = CSRC / "firmware"
+    own = [directory / name for name in generated if name.endswith(".c")]
+    own += [firmware / name for name in (*ALWAYS, *PROGRAMS[program])]
+    includes = (f"-I{CSRC / 'include'}", f"-I{firmware}", f"-I{directory}")
+    macros = tuple(f"-D{define}" for define in defines)
+    flags = (*chosen.compile_flags(core, OPTIMIZATION), *includes, *macros)
+    objects = _compile_all(chosen, own, directory / "objects", flags)
+    kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), includes[0])
+    objects += _cached_kernels(chosen, core, kernel_flags)
+    bound = _stack_bound(chosen, core, objects)
+    reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)
+    return _link(chosen, core, objects, layout, directory, reserved, bound)
+
+
+def _compile_all(
+    toolchain: Toolchain, sources: Sequence[Path], directory: Path, flags: Sequence[str]
+) -> list[Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    targets = [directory / f"{source.stem}.o" for source in sources]
+    if len(set(targets)) != len(targets):
+        raise InternalError("two sources of the firmware have the same name")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [
+            pool.submit(toolchain.compile, source, target, flags)
+            for source, target in zip(sources, targets, strict=True)
+        ]
+        for job in jobs:
+            job.result()
+    return targets
+
+
+def _cached_kernels(toolchain: Toolchain, core: Core, flags: Sequence[str]) -> list[Path]:
+    """Return object files of the kernels, compiled only where their sources have changed."""
+    sources = kernel_sources(core)
+    digest = hashlib.sha256(toolchain.fingerprint(flags).encode())
+    for path in (*sources, *sorted(CSRC.rglob("*.h"))):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = home / "edgekit" / "kernels" / digest.hexdigest()[:24]
+    if not kept.is_dir():
+        staging = kept.with_name(f"{kept.name}.{os.getpid()}")
+        _compile_all(toolchain, sources, staging, flags)
+        try:
+            staging.rename(kept)
+        except OSError:
+            # Another process was faster; its files are the same.
+            shutil.rmtree(staging)
+    return sorted(kept.glob("*.o"))
+
+
+def _stack_bound(toolchain: Toolchain, core: Core, objects: Sequence[Path]) -> int | None:
+    if not toolchain.reports_stack:
+        return None
+    graph = CallGraph.read(path.with_suffix(".ci") for path in objects)
+    has_fpu = "-mfloat-abi=soft" not in core.gcc_flags
+    frame = EXCEPTION_FRAME_BYTES + (FLOAT_FRAME_BYTES if has_fpu else 0)
+    return graph.bound_bytes("ek_reset") + frame + graph.bound_bytes("ek_systick_handler")
+
+
+def _link(
+    toolchain: Toolchain,
+    core: Core,
+    objects: Sequence[Path],
+    layout: MemoryLayout,
+    directory: Path,
+    stack_bytes: int,
+    bound: int | None,
+) -> FirmwareImage:
+    script = directory / "link.ld"
+    script.write_text(layout.linker_script(stack_bytes))
+    elf, map_file = directory / "firmware.elf", directory / "firmware.map"
+    toolchain.link(objects, script, elf, map_file, core)
+    image = ElfFile.read(elf)
+    return FirmwareImage(
+        elf=elf,
+        map_file=map_file,
+        flash_bytes=image.size_bytes(".vectors", ".text", ".rodata", ".data"),
+        static_bytes=image.size_bytes(".data", ".bss"),
+        arena_bytes=image.size_bytes(".arena"),
+        stack_bytes=image.size_bytes(".stack"),
+        stack_bound_bytes=bound,
+    )

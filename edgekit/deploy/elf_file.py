@@ -77,6 +77,22 @@ class ElfFile:
                     found[text] = (value, size)
         return found
 
+    def map_text(self) -> str:
+        """Return a table of what lies where: sections, then symbols, by address."""
+        lines = ["section          address     bytes"]
+        lines += [
+            f"{section.name:<16} 0x{section.address:08x}  {section.size_bytes}"
+            for section in sorted(self.sections, key=lambda item: item.address)
+            if section.name.startswith(".") and section.address and section.size_bytes
+        ]
+        lines += ["", "address     bytes     symbol"]
+        lines += [
+            f"0x{value:08x}  {size:<8}  {name}"
+            for name, (value, size) in sorted(self.symbols().items(), key=lambda item: item[1])
+            if size
+        ]
+        return "\n".join(lines) + "\n"
+
     def binary(self) -> tuple[int, bytes]:
         """Return what is written to flash: first address, and the bytes from there on.
 

@@ -204,8 +204,9 @@ def _link(
     script = directory / "link.ld"
     script.write_text(layout.linker_script(stack_bytes))
     elf, map_file = directory / "firmware.elf", directory / "firmware.map"
-    toolchain.link(objects, script, elf, map_file, core)
+    toolchain.link(objects, script, elf, core)
     image = ElfFile.read(elf)
+    map_file.write_text(image.map_text())
     return FirmwareImage(
         elf=elf,
         map_file=map_file,

@@ -112,10 +112,8 @@ class Toolchain:
         """
         self._run([*flags, "-c", str(source), "-o", str(target)], f"compiling {source.name}")
 
-    def link(
-        self, objects: Sequence[Path], script: Path, image: Path, map_file: Path, core: Core
-    ) -> None:
-        """Link object files by a linker script into an ELF image, with a map of it.
+    def link(self, objects: Sequence[Path], script: Path, image: Path, core: Core) -> None:
+        """Link object files by a linker script into an ELF image.
 
         Raises
         ------
@@ -127,7 +125,6 @@ class Toolchain:
             "-nostdlib",
             "-nostartfiles",
             f"-Wl,-T,{script}",
-            f"-Wl,-Map={map_file}",
             "-Wl,--gc-sections",
         ]
         libraries = [] if self.name == "ziglang" else ["-Wl,--no-warn-rwx-segments", "-lgcc"]

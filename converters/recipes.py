@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +44,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Path of the calibration data.
     calibration_limit : int
         Most samples to use.
+    labelled : str
+        ``.npz`` with inputs and ``labels``, on which accuracy is measured; the first
+        ``calibration_limit`` samples of it.
     observer : {'min-max', 'percentile', 'entropy', 'mse'}
     channel_order : {'rgb', 'bgr'}
         Order of the channels that the model takes, for images in the calibration data.
@@ -56,10 +58,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Gate: least signal-to-noise ratio of the outputs against float, in dB.
     keep_float : tuple of str
         Layers that are not quantized.
-    patch : str
-        ``auto``, ``off``, or ``RxC``.
-    offload : str
-        Profile of a server that may run a part, or empty.
     dim : mapping of str to int
         Values of named dimensions.
     dry_run : bool
@@ -68,7 +66,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Raises
     ------
     ValueError
-        If a number is out of its range, or ``patch`` has another form.
+        If a number is out of its range.
     """
 
     model: str = ""
@@ -77,6 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     precision: Precision = "auto"
     calibration: str = ""
     calibration_limit: int = 100
+    labelled: str = ""
     observer: ObserverName = "mse"
     channel_order: Literal["rgb", "bgr"] = "rgb"
     pixel_mean: tuple[float, ...] = (0.0,)
@@ -84,8 +83,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_accuracy_drop: float | None = None
     min_sqnr_db: float | None = None
     keep_float: tuple[str, ...] = ()
-    patch: str = "auto"
-    offload: str = ""
     dim: dict[str, int] = {}
     dry_run: bool = False
 
@@ -96,8 +93,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("max_accuracy_drop must be between 0 and 1 (0.01 is one point)")
         if self.min_sqnr_db is not None and not -100.0 <= self.min_sqnr_db <= 200.0:
             raise ValueError("min_sqnr_db must be between -100 and 200")
-        if not re.fullmatch(r"auto|off|[1-9]\d?x[1-9]\d?", self.patch):
-            raise ValueError(f"patch must be auto, off or RxC such as 3x3, not '{self.patch}'")
         for name, size in self.dim.items():
             if size < 1:
                 raise ValueError(f"dim {name} must be at least 1, not {size}")

@@ -1,7 +1,8 @@
 """Finds and loads the native core ``libedgekit`` through ctypes.
 
 It is looked for in the installed package (``edgekit/lib``; also where an editable install puts
-it), then in the ``build`` folder of a checkout. ``EDGEKIT_LIBRARY`` names another file, for instance one built with sanitizers.
+it), then in the ``build`` folder of a checkout. ``EDGEKIT_LIBRARY`` names another file, for
+instance one built with sanitizers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def candidate_paths() -> tuple[Path, ...]:
     suffix = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
     name = ("" if sys.platform == "win32" else "lib") + "edgekit" + suffix
     package = Path(__file__).resolve().parent
-    # An editable install keeps the Python files in the checkout and the library beside its metadata.
+    # An editable install keeps Python files in the checkout and the library with its metadata.
     installed = Path(sysconfig.get_path("platlib")) / "edgekit"
     return (package / "lib" / name, installed / "lib" / name, package.parent / "build" / name)
 

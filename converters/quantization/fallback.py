@@ -61,8 +61,8 @@ class Gate:
     def holds(self, quality: Quality) -> bool:
         """Whether a model of this quality passes."""
         loud_enough = self.min_sqnr_db is None or quality.sqnr_db >= self.min_sqnr_db
-        drop = self.max_accuracy_drop
-        return loud_enough and (drop is None or quality.accuracy_drop <= drop)
+        limit, drop = self.max_accuracy_drop, quality.accuracy_drop
+        return loud_enough and (limit is None or drop is None or drop <= limit)
 
     def __str__(self) -> str:
         parts = []
@@ -81,15 +81,24 @@ class Quality:
     ----------
     sqnr_db : float
         Of the worst output, in dB.
-    accuracy_drop : float
-        Share of accuracy lost (negative where it gained).
+    accuracy_drop : float or None
+        Share of accuracy lost (negative where it gained); None where nothing tells it: without
+        labels it is measured by agreement, for models whose output is the scores of classes.
+    labelled : bool
+        Whether labels decided, instead of agreement with float.
     """
 
     sqnr_db: float
-    accuracy_drop: float
+    accuracy_drop: float | None = None
+    labelled: bool = False
 
     def __str__(self) -> str:
-        return f"{self.sqnr_db:.1f} dB, {100 * self.accuracy_drop:.2f} points lost"
+        text = f"{self.sqnr_db:.1f} dB"
+        if self.accuracy_drop is None:
+            return text
+        if self.labelled:
+            return f"{text}, {100 * self.accuracy_drop:.2f} points of accuracy lost"
+        return f"{text}, another class than float for {100 * self.accuracy_drop:.2f} % of samples"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +140,7 @@ class GateResult(Generic[Model]):
         return self.quality.sqnr_db
 
     @property
-    def accuracy_drop(self) -> float:
+    def accuracy_drop(self) -> float | None:
         """Share of accuracy lost."""
         return self.quality.accuracy_drop
 
@@ -289,9 +298,25 @@ class Judge:
             for name, ratio in ratios.items():
                 ratio.update(exact[name], values[name])
             agreements.append(_agreement(exact, values))
-        accuracy = float(np.mean(agreements)) if self._accuracy is None else self._accuracy(run)
         worst_db = min(ratio.db for ratio in ratios.values())
-        return Quality(worst_db, self._float_accuracy - accuracy)
+        if self._accuracy is not None:
+            return Quality(worst_db, self._float_accuracy - self._accuracy(run), labelled=True)
+        if not gives_class_scores(self._graph):
+            return Quality(worst_db)
+        return Quality(worst_db, 1.0 - float(np.mean(agreements)))
+
+
+def gives_class_scores(graph: Graph) -> bool:
+    """Whether the first output looks like the scores of classes, one row a sample.
+
+    That is what comes from softmax or from a fully connected layer, up to changes of shape or
+    type; embeddings that are normalized or pooled last are told apart by it.
+    """
+    producers = graph.producers()
+    node = producers.get(graph.outputs[0])
+    while node is not None and node.op in ("identity", "reshape", "cast", "dequantize", "quantize"):
+        node = producers.get(node.inputs[0])
+    return node is not None and node.op in ("softmax", "fully_connected")
 
 
 def _agreement(exact: Mapping[str, Array], values: Mapping[str, Array]) -> float:
@@ -383,7 +408,7 @@ def _fewest(
 def _refusal(quality: Quality, gate: Gate, order: Sequence[LayerError]) -> AccuracyError:
     worst = ", ".join(f"{error.layer} ({error.output_sqnr_db:.1f} dB)" for error in order[:3])
     too_quiet = gate.min_sqnr_db is not None and quality.sqnr_db < gate.min_sqnr_db
-    measured = quality.sqnr_db if too_quiet else quality.accuracy_drop
+    measured = quality.sqnr_db if too_quiet else quality.accuracy_drop or 0.0
     limit = gate.min_sqnr_db if too_quiet else gate.max_accuracy_drop
     return AccuracyError(
         f"the accuracy gate is not met: {quality} (gate: {gate})"

@@ -97,7 +97,7 @@ def _reasons(
         elif ratio > _SAME_SPEED:
             why = f"it is predicted to take {ratio:.2f} times as long"
         else:
-            why = f"{chosen} is closer to float32 and no slower than the model can tell"
+            why = f"it is no faster than {chosen}, as far as the model can tell"
         sentences.append(f"{name} is not chosen, {why}: {_described(option)}.")
     return tuple(sentences)
 
@@ -117,6 +117,6 @@ def _refusal(options: Mapping[str, PrecisionOption], gate: Gate) -> AccuracyErro
     limit = gate.min_sqnr_db if too_quiet else gate.max_accuracy_drop
     return AccuracyError(
         f"no precision of the device meets the accuracy gate ({gate}); the best is {name}: {best}",
-        measured=best.sqnr_db if too_quiet else best.accuracy_drop,
+        measured=best.sqnr_db if too_quiet else best.accuracy_drop or 0.0,
         limit=0.0 if limit is None else limit,
     )

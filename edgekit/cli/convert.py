@@ -26,6 +26,7 @@ Examples:
 @click.option("--device", metavar="NAME", help="Device profile; see: edgekit devices.")
 @click.option("--out", metavar="DIR", help="Folder of the package. [<model>.<device>.edgekit]")
 @click.option("--calibration", metavar="DATA", help=".npz, folder, or text file that lists files.")
+@click.option("--labelled", metavar="NPZ", help="Inputs and 'labels': accuracy is measured.")
 @click.option("--calibration-limit", metavar="N", type=int, help="Most samples to use. [100]")
 @click.option(
     "--precision",

@@ -69,6 +69,7 @@ def int8_candidate(job: Job, graph: Graph) -> Candidate:
         gate=job.gate,
         observer=job.recipe.observer,
         keep_float=job.recipe.keep_float,
+        accuracy=job.accuracy,
     )
     return Candidate(
         "int8",

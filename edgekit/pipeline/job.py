@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from edgekit.converters.calibration.data import calibration_batches
-from edgekit.converters.quantization.fallback import Gate
+from edgekit.converters.quantization.fallback import Accuracy, Gate
 from edgekit.converters.quantization.report import LayerError, culprits
 from edgekit.converters.recipes import Recipe
 from edgekit.cost.work import Precision
 from edgekit.dtypes import Array
 from edgekit.graph import Graph
 from edgekit.package_files import Source
+from edgekit.pipeline.labelled import labelled_accuracy
 from edgekit.pipeline.source import SourceModel
 from edgekit.planner import ExecutorMemory
 from edgekit.profiles import DeviceProfile
@@ -60,6 +62,14 @@ class Job:
             self.calibration, self.graph, limit=limit, preprocessing=self.recipe.preprocessing
         )
         return list(found)
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """Accuracy on labelled data; None where there is none."""
+        path = self.recipe.labelled or self.source.labelled
+        if not path:
+            return None
+        return labelled_accuracy(Path(path), self.graph, limit=self.recipe.calibration_limit)
 
     @property
     def gate(self) -> Gate:

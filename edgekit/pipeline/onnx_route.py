@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from edgekit.converters.emitters.onnx import emit_onnx
 from edgekit.converters.quantization.dynamic import quantize_dynamic_onnx
 from edgekit.converters.quantization.fallback import Judge
-from edgekit.converters.quantization.report import Runner
+from edgekit.converters.quantization.onnx_runs import session_runner
+from edgekit.converters.quantization.onnx_static import quantize_onnx_with_gate
 from edgekit.dtypes import Array
 from edgekit.errors import AccuracyError, CalibrationError
 from edgekit.graph import Graph
@@ -19,7 +18,6 @@ from edgekit.pipeline.firmware_route import needs_data
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.weigh import Candidate, weigh
 from edgekit.runtime.memory_model import onnxruntime_file_memory
-from edgekit.runtime.onnxruntime_executor import open_session
 
 EXECUTOR = "onnxruntime"
 SAMPLE_TOKENS = (6, 17, 33, 64)
@@ -57,7 +55,7 @@ def _candidates(job: Job) -> tuple[dict[str, Candidate], tuple[str, ...]]:
     makers: dict[str, Callable[[Job], Candidate]] = {
         "float32": _float32,
         "float16": _float16,
-        "int8": _int8_dynamic,
+        "int8": _int8_dynamic if is_encoder(job.graph) else _int8_static,
     }
     found: dict[str, Candidate] = {}
     notes: list[str] = []
@@ -102,7 +100,7 @@ def _float16(job: Job) -> Candidate:
         "weights and arithmetic in float16",
         job.bound.weights_bytes // 2,
         model_file=model,
-        quality=_judge(job).quality(_onnx_runner(model, job.graph)),
+        quality=_judge(job).quality(session_runner(model)),
         cost_precision="float16",
         memory=onnxruntime_file_memory(model),
     )
@@ -116,8 +114,34 @@ def _int8_dynamic(job: Job) -> Candidate:
         "dynamic int8: weights uint8 per channel, activations quantized at run time",
         len(model),
         model_file=model,
-        quality=_judge(job).quality(_onnx_runner(model, job.graph)),
+        quality=_judge(job).quality(session_runner(model)),
         cost_precision="int8_dynamic",
+        memory=onnxruntime_file_memory(model),
+    )
+
+
+def _int8_static(job: Job) -> Candidate:
+    if not job.batches:
+        raise CalibrationError(needs_data("it"))
+    result = quantize_onnx_with_gate(
+        job.bound,
+        job.batches,
+        gate=job.gate,
+        observer=job.recipe.observer,
+        keep_float=job.recipe.keep_float,
+        accuracy=job.accuracy,
+    )
+    model = result.graph.model
+    return Candidate(
+        "int8",
+        result.graph.graph,
+        f"static int8, weights per channel, {job.recipe.observer} ranges",
+        result.graph.graph.weights_bytes,
+        model_file=model,
+        quality=result.quality,
+        report=result.report,
+        kept_float=result.fallback_layers,
+        reasons=result.reasons,
         memory=onnxruntime_file_memory(model),
     )
 
@@ -125,7 +149,7 @@ def _int8_dynamic(job: Job) -> Candidate:
 def _judge(job: Job) -> Judge:
     """Measure against float on the calibration data, or on random tokens for an encoder."""
     if job.batches:
-        return Judge(job.graph, job.batches)
+        return Judge(job.graph, job.batches, job.accuracy)
     if is_encoder(job.graph):
         return Judge(job.graph, list(_random_tokens(job)))
     raise CalibrationError(needs_data("to judge its accuracy it"))
@@ -146,17 +170,3 @@ def _random_tokens(job: Job) -> Iterator[dict[str, Array]]:
             else:
                 arrays[name] = np.full(shape, name == "attention_mask", dtype)
         yield arrays
-
-
-def _onnx_runner(model: bytes, graph: Graph) -> Runner:
-    """Return a function that runs an ONNX model with onnxruntime."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model)
-        session = open_session(path)
-    outputs = list(graph.outputs)
-
-    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
-
-    return run

@@ -36,6 +36,8 @@ class SourceModel:
         As the importer calls it.
     calibration : object
         Data that ships with the model, None where there is none.
+    labelled : Path or None
+        Labelled samples that ship with the model.
     ships : bool
         Whether it is the model that ships with edgekit.
     files : mapping of part name to bytes or Path
@@ -47,6 +49,7 @@ class SourceModel:
     name: str
     format: str
     calibration: object = None
+    labelled: Path | None = None
     ships: bool = False
     files: Mapping[str, Source] = field(default_factory=dict)
 
@@ -68,6 +71,7 @@ def read_source(model: str, dims: Mapping[str, int]) -> SourceModel:
             found,
             name=shipped.name,
             calibration=str(shipped.calibration_path),
+            labelled=shipped.test_path,
             ships=True,
             files={LABELS_NAME: "\n".join(shipped.labels).encode()},
         )

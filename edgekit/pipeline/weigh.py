@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from edgekit.converters.partitioning.placement import place
@@ -13,6 +14,7 @@ from edgekit.converters.quantization.report import LayerError
 from edgekit.cost.work import Precision
 from edgekit.errors import PlacementError
 from edgekit.graph import Graph
+from edgekit.ops.evaluate import evaluate
 from edgekit.package_files import Source
 from edgekit.pipeline.job import Job, layer_errors
 from edgekit.planner import ExecutorMemory
@@ -93,6 +95,10 @@ def weigh(job: Job, candidates: Mapping[str, Candidate], executor: str) -> Choic
     accuracy = _record(taken, options, refusals, choice.precision, choice.reasons)
     if taken.quality is not None:
         accuracy["samples"] = len(job.batches)
+    if job.accuracy is not None:
+        float_accuracy = job.accuracy(partial(evaluate, job.bound))
+        drop = taken.quality.accuracy_drop if taken.quality else 0.0
+        accuracy |= {"float_accuracy": float_accuracy, "accuracy": float_accuracy - (drop or 0.0)}
     return Choice(taken, accuracy, (*choice.reasons, *taken.reasons))
 
 
@@ -129,7 +135,9 @@ def _record(
     }
     if taken.quality is not None:
         record["sqnr_db"] = taken.quality.sqnr_db
-        record["accuracy_drop"] = taken.quality.accuracy_drop
+        if taken.quality.accuracy_drop is not None:
+            key = "accuracy_drop" if taken.quality.labelled else "class_disagreement"
+            record[key] = taken.quality.accuracy_drop
         record["layers"] = layer_errors(taken.report)
         why = dict(zip(taken.kept_float, taken.reasons[1:-1], strict=True))
         record["kept_float"] = [

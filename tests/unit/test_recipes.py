@@ -30,7 +30,6 @@ FULL = Recipe(
     pixel_mean=(127.5,),
     max_accuracy_drop=0.01,
     keep_float=("conv1", "fc"),
-    patch="3x3",
     dim={"batch": 1},
     dry_run=True,
 )
@@ -53,8 +52,8 @@ def test_yaml_form_is_deterministic_and_holds_no_defaults() -> None:
 
 
 def test_later_layers_win_and_none_sets_nothing() -> None:
-    recipe = layered({"device": "a", "patch": "off"}, {"device": "b"}, {"device": None})
-    assert (recipe.device, recipe.patch) == ("b", "off")
+    recipe = layered({"device": "a", "observer": "mse"}, {"device": "b"}, {"device": None})
+    assert (recipe.device, recipe.observer) == ("b", "mse")
 
 
 def test_dashes_are_accepted_in_a_file(tmp_path: Path) -> None:
@@ -109,7 +108,6 @@ def test_environment_sets_keys_of_every_kind() -> None:
         ({"max_accuracy_drop": 5}, "between 0 and 1"),
         ({"max_accuracy_drop": float("nan")}, "between 0 and 1"),
         ({"min_sqnr_db": 1e9}, "between -100 and 200"),
-        ({"patch": "0x3"}, "auto, off or RxC"),
         ({"dim": {"n": 0}}, "at least 1"),
         ({"keep_float": "conv1"}, "array"),
         ({"calibration_limit": 0}, "at least 1"),
@@ -138,4 +136,4 @@ def test_environment_names_the_variable_that_is_wrong() -> None:
 
 def test_every_key_has_a_default() -> None:
     assert recipe_from({}) == Recipe()
-    assert set(KEYS) >= {"device", "precision", "observer", "calibration", "keep_float", "patch"}
+    assert set(KEYS) >= {"device", "precision", "observer", "calibration", "keep_float"}

@@ -72,31 +72,39 @@ class OnnxTracer:
             observe(name, array)
 
 
-def exposed(model: bytes, wanted: Collection[str] | None = None) -> bytes:
-    """Return a model that gives out float tensors from inside too.
-
-    Parameters
-    ----------
-    model : bytes
-    wanted : collection of str, optional
-        Tensors to give out, in rounded form where they have one; all of them by default.
-    """
+def exposed(model: bytes) -> bytes:
+    """Return a model that gives out every float tensor that it computes."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model))
     given = {output.name for output in inferred.graph.output}
-    inside = {
-        info.name: info
-        for info in inferred.graph.value_info
-        if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and info.name not in given
-    }
     computed = {name for node in inferred.graph.node for name in node.output}
-    if wanted is None:
-        chosen = [name for name in inside if name in computed]
-    else:
-        rounded = (
-            name + _DEQUANTIZED if name + _DEQUANTIZED in inside else name for name in wanted
-        )
-        chosen = [name for name in rounded if name in inside]
-    inferred.graph.output.extend(inside[name] for name in chosen)
+    inferred.graph.output.extend(
+        info
+        for info in inferred.graph.value_info
+        if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        and info.name in computed - given
+    )
     return bytes(inferred.SerializeToString(deterministic=True))
+
+
+def exposed_layers(model: bytes, tensors: Collection[str]) -> bytes:
+    """Return a quantized model that gives out some float tensors too, rounded where they are.
+
+    Parameters
+    ----------
+    model : bytes
+    tensors : collection of str
+        Names in the float model.
+    """
+    import onnx
+
+    parsed = onnx.load_model_from_string(model)
+    computed = {name for node in parsed.graph.node for name in node.output}
+    given = {output.name for output in parsed.graph.output}
+    for name in tensors:
+        found = name + _DEQUANTIZED if name + _DEQUANTIZED in computed else name
+        if found in computed - given:
+            info = onnx.helper.make_tensor_value_info(found, onnx.TensorProto.FLOAT, None)
+            parsed.graph.output.append(info)
+    return bytes(parsed.SerializeToString(deterministic=True))

@@ -146,12 +146,18 @@ def assign_scales(
     return {name: chosen[groups.root(name)] for name in dict.fromkeys(members)}
 
 
-def activations_of(graph: Graph, node: Node) -> list[Tensor]:
-    """Return the float tensors that a node reads and writes, without constants."""
-    tensors = (graph.tensors[name] for name in (*node.inputs, *node.outputs) if name)
+def inputs_of(graph: Graph, node: Node) -> list[Tensor]:
+    """Return the float tensors that a node reads, without constants."""
+    tensors = (graph.tensors[name] for name in node.inputs if name)
     return [
         tensor for tensor in tensors if tensor.dtype is DType.FLOAT32 and not tensor.is_constant
     ]
+
+
+def activations_of(graph: Graph, node: Node) -> list[Tensor]:
+    """Return the float tensors that a node reads and writes, without constants."""
+    outputs = (graph.tensors[name] for name in node.outputs)
+    return inputs_of(graph, node) + [tensor for tensor in outputs if tensor.dtype is DType.FLOAT32]
 
 
 def _range_of(name: str, ranges: Mapping[str, Range]) -> Range:

@@ -106,6 +106,12 @@ def show(conversion: Conversion, *, quiet: bool) -> None:
             f"{plan.estimates.kind}: {format_seconds(plan.estimates.latency_s)} and "
             f"{format_joules(plan.estimates.energy_j)} an inference"
         )
+    if conversion.firmware:
+        sizes = conversion.firmware
+        click.echo(
+            f"firmware: flash {sizes['flash_bytes']:,} bytes; RAM {sizes['arena_bytes']:,} arena, "
+            f"{sizes['static_bytes']:,} static, {sizes['stack_bytes']:,} stack"
+        )
     for line in conversion.notes:
         click.echo(line)
     if conversion.package is None:

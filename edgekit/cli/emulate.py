@@ -44,7 +44,7 @@ def command(
                 "latency_s": trace.latency_s,
                 "energy_j": trace.energy_j,
                 "peak_bytes": dict(trace.peak_bytes),
-                "instructions": None,
+                "instructions": trace.instructions,
                 "kind": trace.kind,
                 "executor": trace.executor,
                 "breakdown": [
@@ -62,8 +62,12 @@ def command(
         return
     energy = "" if trace.energy_j is None else f", {format_joules(trace.energy_j)}"
     click.echo(f"{trace.kind} by {trace.executor}: {format_seconds(trace.latency_s)}{energy}")
+    if trace.instructions is not None:
+        click.echo(f"{trace.instructions:,} instructions, counted")
     for memory, peak in trace.peak_bytes.items():
         click.echo(f"peak of {memory}: {peak:,} bytes")
+    if not trace.events:
+        return
     slowest = sorted(trace.events, key=lambda event: -event.duration_ns)[:ROWS]
     total_ns = sum(event.duration_ns for event in trace.events)
     rows = [

@@ -38,6 +38,7 @@ ALWAYS = ("startup.c", "memory_functions.c")
 """Files of ``csrc/firmware`` that every image has."""
 
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "bare": ("main_bare.c",),
     "bench": ("main_bench.c", "semihosting.c", "ticks.c"),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""

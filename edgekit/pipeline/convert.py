@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
 from edgekit.package import Package, PackageContent, write_package
 from edgekit.package_manifest import ModelFacts
+from edgekit.pipeline.firmware_files import FirmwareFiles, firmware_files
 from edgekit.pipeline.firmware_route import convert_for_firmware
 from edgekit.pipeline.inspect import graph_macs
 from edgekit.pipeline.job import Job, Product
@@ -53,6 +54,8 @@ class Conversion:
     notes : tuple of str
         Sentences for the user: decisions and their reasons.
     seconds : float
+    firmware : mapping of name to int
+        Exact sizes of the firmware image in bytes; empty where none was built.
     """
 
     model_name: str
@@ -61,6 +64,7 @@ class Conversion:
     accuracy: Mapping[str, Any]
     notes: tuple[str, ...]
     seconds: float
+    firmware: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer of ``edgekit convert --json``."""
@@ -80,6 +84,7 @@ class Conversion:
             },
             "accuracy": dict(self.accuracy),
             "placement": [msgspec.to_builtins(placement) for placement in plan.placement],
+            "firmware": dict(self.firmware),
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
@@ -128,10 +133,13 @@ def convert_recipe(
     if exceeded_memories(plan):
         check_fit(plan, hint=_hint(product, profile))
     step("writing the package")
-    package = None if recipe.dry_run else _write(job, product, plan)
-    notes = (*_source_notes(source), *product.notes)
+    firmware = FirmwareFiles()
+    if profile.kind == "mcu":
+        firmware = firmware_files(product.graph, plan, profile)
+    package = None if recipe.dry_run else _write(job, product, plan, firmware)
+    notes = (*_source_notes(source), *product.notes, *firmware.notes)
     seconds = time.perf_counter() - started
-    return Conversion(source.name, package, plan, product.accuracy, notes, seconds)
+    return Conversion(source.name, package, plan, product.accuracy, notes, seconds, firmware.sizes)
 
 
 def convert(
@@ -214,7 +222,7 @@ def _hint(product: Product, profile: DeviceProfile) -> str:
     return fit_hint(which_devices_fit(usable, lambda other: plan_for(product, other)))
 
 
-def _write(job: Job, product: Product, plan: Plan) -> Package:
+def _write(job: Job, product: Product, plan: Plan, firmware: FirmwareFiles) -> Package:
     out = job.recipe.out or f"{job.source.name}.{job.profile.name}.edgekit"
     declared = job.graph if product.executor == "onnxruntime" else product.graph
     content = PackageContent(
@@ -223,7 +231,7 @@ def _write(job: Job, product: Product, plan: Plan) -> Package:
         profile=to_toml(job.profile).encode(),
         graph=product.graph,
         model_file=product.model_file,
-        files=job.source.files,
+        files={**job.source.files, **firmware.files},
         recipe=msgspec.to_builtins(msgspec.structs.replace(job.recipe, out="")),
         accuracy=product.accuracy,
     )

@@ -52,6 +52,9 @@ def emulate_package(
     if emulator is None:
         raise EmulatorError(f"no emulator reproduces {profile.name} ({profile.kind})")
     plan = package.plan if device is None else replan(package, profile)
+    if hasattr(emulator, "emulate_firmware"):
+        booted: RunResult = emulator.emulate_firmware(package.graph(), plan, profile, inputs)
+        return booted
     with load(package) as session:
         result: RunResult = emulator.emulate(
             profile,

@@ -47,6 +47,8 @@ class Trace:
     events : tuple of Event
     energy_j : float or None
         None where nothing measured or modelled it.
+    instructions : int or None
+        Executed by the core; None where they were not counted.
     """
 
     kind: EstimateKind
@@ -55,6 +57,7 @@ class Trace:
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     energy_j: float | None = None
+    instructions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

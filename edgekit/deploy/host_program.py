@@ -1,0 +1,115 @@
+"""The generated C on this computer: the same sources, portable kernels, the host's compiler.
+
+It gives the outputs that a board gives, bit for bit, and says nothing about time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgekit.deploy.firmware import CSRC, kernel_sources
+from edgekit.deploy.toolchain import COMPILE_TIMEOUT_S, BuildError
+from edgekit.errors import EdgekitError, ExecutionError
+
+RUN_TIMEOUT_S = 300.0
+_REFUSED = 97
+
+
+class HostCompilerMissingError(EdgekitError):
+    """There is no C compiler for this computer."""
+
+    def __init__(self) -> None:
+        super().__init__("no C compiler: install gcc or clang, or pip install ziglang")
+
+
+def host_compiler() -> tuple[str, ...] | None:
+    """Return what starts the C compiler of this computer, None where there is none."""
+    for name in ("cc", "gcc", "clang"):
+        found = shutil.which(name)
+        if found:
+            return (found,)
+    if importlib.util.find_spec("ziglang"):
+        return (sys.executable, "-m", "ziglang", "cc")
+    return None
+
+
+def build_host_program(
+    generated: Mapping[str, bytes], directory: Path, *, flags: Sequence[str] = ("-O2",)
+) -> Path:
+    """Compile generated sources into a program that :func:`run_host_program` runs.
+
+    Parameters
+    ----------
+    generated : mapping of file name to bytes
+    directory : Path
+    flags : sequence of str
+        For the compiler, for instance sanitizers.
+
+    Raises
+    ------
+    HostCompilerMissingError
+        If there is no compiler.
+    BuildError
+        If the compiler refuses the sources.
+    """
+    compiler = host_compiler()
+    if compiler is None:
+        raise HostCompilerMissingError
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in generated.items():
+        (directory / name).write_bytes(content)
+    sources = [directory / name for name in generated if name.endswith(".c")]
+    sources += [*kernel_sources(None), CSRC / "firmware" / "main_host.c"]
+    program = directory / "host_model"
+    command = [*compiler, "-std=c11", *flags, f"-I{CSRC / 'include'}", f"-I{directory}"]
+    command += [*map(str, sources), "-o", str(program), "-lm"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError("compiling for this computer", done.stderr)
+    return program
+
+
+def run_host_program(program: Path, inputs: Sequence[Sequence[bytes]]) -> bytes:
+    """Run a model on every input.
+
+    Parameters
+    ----------
+    program : Path
+    inputs : sequence of sequence of bytes
+        For each run, the bytes of each input.
+
+    Returns
+    -------
+    bytes
+        All outputs of all runs, one after the other.
+
+    Raises
+    ------
+    ExecutionError
+        If a kernel refuses its arguments, or the program fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        folder = Path(name)
+        data = b"".join(part for run in inputs for part in run)
+        (folder / "input.bin").write_bytes(struct.pack("<2I", len(inputs), 0) + data)
+        done = subprocess.run(
+            [str(program.resolve())],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            refused = "a kernel refused its arguments: " if done.returncode == _REFUSED else ""
+            raise ExecutionError(f"generated C: {refused}{done.stderr.strip()[:500]}")
+        return (folder / "output.bin").read_bytes()

@@ -1,0 +1,131 @@
+"""What a package for a microcontroller carries below ``firmware/``: sources, image, sizes.
+
+::
+
+    model.c, model.h, weights.c, weights.h    the generated model
+    firmware_model.h                          its interface under fixed names
+    include/, kernels/                        the C that it calls
+    startup.c, memory_functions.c, link.ld    what a bare image needs besides
+    firmware.elf, firmware.bin, firmware.map  the image, where a cross compiler was found
+
+The image holds the model and a loop around it, nothing else; its sizes are what the model costs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.converters.emitters.c_source import CModel, c_identifier, emit_c
+from edgekit.deploy.cores import CORES
+from edgekit.deploy.elf_file import ElfFile
+from edgekit.deploy.firmware import (
+    ALWAYS,
+    CSRC,
+    PROGRAMS,
+    STACK_BYTES,
+    FirmwareImage,
+    build_image,
+    kernel_sources,
+)
+from edgekit.deploy.memory_layout import board_layout
+from edgekit.deploy.toolchain import find_toolchain
+from edgekit.errors import UnsupportedOpError
+from edgekit.graph import Graph
+from edgekit.plan import Plan
+from edgekit.profiles import DeviceProfile
+
+FOLDER = "firmware"
+PROGRAM = "bare"
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareFiles:
+    """Parts of a package, and what is known about the image.
+
+    Parameters
+    ----------
+    files : mapping of part name to bytes
+    sizes : mapping of name to bytes
+        ``flash_bytes``, ``static_bytes``, ``arena_bytes``, ``stack_bytes`` of the image; empty
+        where none was built.
+    notes : tuple of str
+        Sentences for the user.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> FirmwareFiles:
+    """Generate the sources of a planned model, and build the image where that is possible.
+
+    Parameters
+    ----------
+    graph : Graph
+        With static shapes and the data of its constants.
+    plan : Plan
+        That fits the device.
+    profile : DeviceProfile
+
+    Raises
+    ------
+    BuildError
+        If the compiler refuses, for instance because a memory overflows.
+    """
+    try:
+        model = emit_c(graph, plan, c_identifier(graph.name))
+    except UnsupportedOpError as error:
+        return FirmwareFiles(notes=(f"No firmware in the package: {error}",))
+    files = _sources(model, profile)
+    if not profile.capabilities.build or profile.toolchain not in CORES:
+        note = profile.capabilities.note
+        return FirmwareFiles(files, notes=(f"Sources, but no image: {note}.",))
+    if find_toolchain() is None:
+        return FirmwareFiles(files, notes=("Sources, but no image: no cross compiler is here.",))
+    layout = board_layout(profile)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        core = CORES[profile.toolchain]
+        image = build_image(model.files, core, layout, Path(name), program=PROGRAM)
+        files |= _image_parts(image)
+        files[f"{FOLDER}/link.ld"] = layout.linker_script(image.stack_bytes).encode()
+    return FirmwareFiles(files, _sizes(image))
+
+
+def _sources(model: CModel, profile: DeviceProfile) -> dict[str, bytes]:
+    files = {f"{FOLDER}/{name}": content for name, content in model.files.items()}
+    for path in sorted((CSRC / "include").rglob("*.h")):
+        files[f"{FOLDER}/include/{path.relative_to(CSRC / 'include')}"] = path.read_bytes()
+    for path in (*kernel_sources(CORES.get(profile.toolchain)), *kernel_headers()):
+        files[f"{FOLDER}/kernels/{path.name}"] = path.read_bytes()
+    for name in (*ALWAYS, *PROGRAMS[PROGRAM], "startup.h"):
+        files[f"{FOLDER}/{name}"] = (CSRC / "firmware" / name).read_bytes()
+    if profile.toolchain in CORES and profile.capabilities.build:
+        script = board_layout(profile).linker_script(STACK_BYTES)
+        files[f"{FOLDER}/link.ld"] = script.encode()
+    return files
+
+
+def kernel_headers() -> list[Path]:
+    """Return headers that only kernels include."""
+    return sorted((CSRC / "kernels").glob("*.h"))
+
+
+def _image_parts(image: FirmwareImage) -> dict[str, bytes]:
+    _, binary = ElfFile.read(image.elf).binary()
+    return {
+        f"{FOLDER}/firmware.elf": image.elf.read_bytes(),
+        f"{FOLDER}/firmware.bin": binary,
+        f"{FOLDER}/firmware.map": image.map_file.read_bytes(),
+    }
+
+
+def _sizes(image: FirmwareImage) -> dict[str, int]:
+    return {
+        "flash_bytes": image.flash_bytes,
+        "static_bytes": image.static_bytes,
+        "arena_bytes": image.arena_bytes,
+        "stack_bytes": image.stack_bytes,
+    }

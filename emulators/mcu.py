@@ -1,0 +1,248 @@
+"""The microcontroller emulator: real firmware under QEMU, counted to the instruction.
+
+The generated C is compiled for the device's core and linked with the lengths of the device's
+memories, so that what does not fit does not link; what is out of bounds faults. The outputs are
+what the firmware computed. Instructions are exact and the same at every run. Cycles are modelled:
+``cycles = instructions x cycles_per_instruction`` of the profile, ``latency = cycles / clock``,
+``energy = (active power + idle power) x latency``. QEMU models neither caches nor wait states nor
+energy; :mod:`edgekit.emulators.mcu_rows` compares the model with published measurements.
+
+Where QEMU or a cross compiler is missing, :func:`run_on_host` runs the same sources on this
+computer: the same outputs, nothing about time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.converters.emitters.c_source import CModel, c_identifier, emit_c
+from edgekit.deploy.cores import CORES, Core
+from edgekit.deploy.firmware import FirmwareImage, build_image
+from edgekit.deploy.host_program import build_host_program, run_host_program
+from edgekit.deploy.memory_layout import machine_layout
+from edgekit.deploy.toolchain import find_toolchain
+from edgekit.dtypes import Array
+from edgekit.emulators.mcu_rows import published_rows
+from edgekit.emulators.qemu_board import (
+    LONGEST_PERIOD,
+    BoardRun,
+    has_qemu,
+    machine_of,
+    run_image,
+    split_outputs,
+)
+from edgekit.emulators.validation import ValidationRow
+from edgekit.errors import EmulatorError, UsageError
+from edgekit.estimate import idle_power_w
+from edgekit.fit import check_fit
+from edgekit.graph import Graph
+from edgekit.plan import Plan
+from edgekit.profiles import DeviceProfile, Processor
+from edgekit.runtime.trace import RunResult, Trace
+
+EMULATES = ("mcu",)
+"""Kinds of device."""
+
+Inputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedBoard:
+    """Firmware that is ready to boot.
+
+    Parameters
+    ----------
+    graph : Graph
+    profile : DeviceProfile
+    core : Core
+    model : CModel
+    image : FirmwareImage
+        Linked for the emulated machine.
+    """
+
+    graph: Graph
+    profile: DeviceProfile
+    core: Core
+    model: CModel
+    image: FirmwareImage
+
+    def run(self, inputs: Sequence[Inputs], *, period: int = LONGEST_PERIOD) -> BoardRun:
+        """Boot once and run every input (errors as :func:`run_image`)."""
+        data = [input_bytes(self.graph, item) for item in inputs]
+        return run_image(self.image.elf, self.core, data, self.model.outputs, period=period)
+
+
+def core_of(profile: DeviceProfile) -> Core:
+    """Return the core that firmware of a device is built for.
+
+    Raises
+    ------
+    EmulatorError
+        If edgekit does not build for the device or emulate it, with the reason.
+    """
+    note = profile.capabilities.note
+    if profile.kind not in EMULATES or not profile.capabilities.emulate:
+        raise EmulatorError(f"{profile.name} is not a device that is emulated. {note}".rstrip())
+    if profile.toolchain not in CORES:
+        raise EmulatorError(f"{profile.name}: no compiler for {profile.toolchain!r}. {note}")
+    return CORES[profile.toolchain]
+
+
+def emulated_board(
+    graph: Graph, plan: Plan, profile: DeviceProfile, directory: Path
+) -> EmulatedBoard:
+    """Build the firmware of a planned model for the emulated device.
+
+    Parameters
+    ----------
+    graph : Graph
+        With static shapes and the data of its constants.
+    plan : Plan
+    profile : DeviceProfile
+    directory : Path
+        Receives sources, object files and the image.
+
+    Raises
+    ------
+    EmulatorError
+        If the device cannot be emulated.
+    MemoryBudgetError
+        If the plan does not fit the device.
+    ToolchainMissingError, BuildError
+        If there is no compiler, or it refuses (a memory overflows).
+    """
+    core = core_of(profile)
+    check_fit(plan)
+    layout = machine_layout(profile, machine_of(core))
+    model = emit_c(graph, plan, c_identifier(graph.name))
+    image = build_image(model.files, core, layout, directory)
+    return EmulatedBoard(graph, profile, core, model, image)
+
+
+def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs) -> RunResult:
+    """Run a model once on the emulated device.
+
+    Returns
+    -------
+    RunResult
+        Real outputs. The trace has exact instructions, modelled time and energy. Where QEMU or a
+        cross compiler is missing it is the host's run: no time, no energy, and its ``executor``
+        says so.
+
+    Raises
+    ------
+    EmulatorError
+        If the device cannot be emulated.
+    MemoryBudgetError
+        If the plan does not fit the device.
+    """
+    core = core_of(profile)
+    if not has_qemu() or find_toolchain() is None:
+        return run_on_host(graph, plan, profile, inputs)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        board = emulated_board(graph, plan, profile, Path(name))
+        run = board.run([inputs])
+    latency_s = latency_of(profile, run.instructions)
+    trace = Trace(
+        kind="modelled",
+        executor=f"QEMU {machine_of(core).name}",
+        latency_s=latency_s,
+        peak_bytes=memory_bytes(profile, plan, board.image),
+        energy_j=energy_of(profile, latency_s),
+        instructions=round(run.instructions),
+    )
+    return RunResult(output_arrays(graph, run.outputs[0]), trace)
+
+
+def run_on_host(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs) -> RunResult:
+    """Run the generated C on this computer: the outputs of the device, and no time.
+
+    The latency in the trace is the plan's estimate.
+    """
+    check_fit(plan)
+    model = emit_c(graph, plan, c_identifier(graph.name))
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        program = build_host_program(model.files, Path(name))
+        data = run_host_program(program, [input_bytes(graph, inputs)])
+    estimates = plan.estimates
+    trace = Trace(
+        kind="modelled",
+        executor=f"generated C on this computer, not on {profile.name} (QEMU or compiler missing)",
+        latency_s=estimates.latency_s if estimates else 0.0,
+        peak_bytes={use.name: use.peak_bytes for use in plan.memories},
+        energy_j=estimates.energy_j if estimates else None,
+    )
+    return RunResult(output_arrays(graph, split_outputs(data, model.outputs)[0]), trace)
+
+
+def latency_of(profile: DeviceProfile, instructions: float) -> float:
+    """Return the modelled time of so many instructions, in seconds."""
+    processor = processor_of(profile)
+    cycles = processor.cycles_per_instruction
+    return instructions * (cycles.value if cycles else 1.0) / processor.clock_hz.value
+
+
+def energy_of(profile: DeviceProfile, latency_s: float) -> float:
+    """Return the modelled energy of so many busy seconds, in joules."""
+    power = processor_of(profile).active_power_w
+    return ((power.value if power else 0.0) + idle_power_w(profile)) * latency_s
+
+
+def processor_of(profile: DeviceProfile) -> Processor:
+    """Return the core that firmware runs on."""
+    for processor in profile.processors:
+        if processor.kind == "mcu" or processor.core == profile.toolchain:
+            return processor
+    raise EmulatorError(f"{profile.name} has no microcontroller core")
+
+
+def memory_bytes(profile: DeviceProfile, plan: Plan, image: FirmwareImage) -> dict[str, int]:
+    """Return what the image takes of each memory: constants and code, arena, data and stack."""
+    constants = profile.constants_memory
+    used = {profile.working_memory: image.arena_bytes, constants: image.flash_bytes}
+    layout = machine_layout(profile, machine_of(core_of(profile)))
+    if layout.arena is None:
+        used[profile.working_memory] = image.ram_bytes
+    return {use.name: used.get(use.name, use.peak_bytes) for use in plan.memories}
+
+
+def input_bytes(graph: Graph, inputs: Inputs) -> list[bytes]:
+    """Return the bytes of every input, in the model's order.
+
+    Raises
+    ------
+    UsageError
+        If an input is missing or has another shape or type.
+    """
+    parts: list[bytes] = []
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        array = inputs.get(name)
+        if array is None:
+            raise UsageError(f"no array for input {name}; inputs: {', '.join(graph.inputs)}")
+        if tuple(array.shape) != tensor.static_shape or array.dtype != tensor.dtype.numpy:
+            raise UsageError(
+                f"input {name} is {array.dtype}{list(array.shape)}, the model takes "
+                f"{tensor.dtype.value}{list(tensor.static_shape)}"
+            )
+        parts.append(np.ascontiguousarray(array).tobytes())
+    return parts
+
+
+def output_arrays(graph: Graph, parts: Sequence[bytes]) -> dict[str, Array]:
+    """Return the outputs of a run as arrays by name."""
+    tensors = [graph.tensors[name] for name in graph.outputs]
+    return {
+        tensor.name: np.frombuffer(part, tensor.dtype.numpy).reshape(tensor.static_shape)
+        for tensor, part in zip(tensors, parts, strict=True)
+    }
+
+
+def validation_rows() -> list[ValidationRow]:
+    """Return every published row that this emulator claims."""
+    return published_rows()

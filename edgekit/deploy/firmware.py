@@ -39,7 +39,7 @@ ALWAYS = ("startup.c", "memory_functions.c")
 
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "bare": ("main_bare.c",),
-    "bench": ("main_bench.c", "semihosting.c", "ticks.c"),
+    "bench": ("main_bench.c", "guards.c", "semihosting.c", "ticks.c"),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""
 

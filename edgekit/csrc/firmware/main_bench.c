@@ -8,6 +8,7 @@
  * every depth of the stack, the longest (2^24) disturbs the count least.
  */
 #include "firmware_model.h"
+#include "guards.h"
 #include "semihosting.h"
 #include "startup.h"
 #include "ticks.h"
@@ -72,6 +73,7 @@ static void run_once(void) {
 }
 
 int main(void) {
+    ek_guards_start();
     const int32_t input = ek_file_open("input.bin", EK_FILE_READ);
     const int32_t output = ek_file_open("output.bin", EK_FILE_WRITE);
     if (input < 0 || output < 0 || ek_file_read(input, header, sizeof header) != 0) {

@@ -28,23 +28,28 @@ __attribute__((weak)) void ek_fault(void) {
     }
 }
 
+/* The fault may be that the stack has run out of its memory: begin a new one. */
+__attribute__((naked)) static void fault_entry(void) {
+    __asm volatile("ldr r0, =ek_stack_high\n mov sp, r0\n ldr r0, =ek_fault\n bx r0");
+}
+
 __attribute__((weak)) void ek_systick_handler(void) {
 }
 
 __attribute__((section(".vectors"), used)) static const void *const ek_vectors[16] = {
     ek_stack_high,               /* initial stack pointer */
     (const void *)ek_reset,      /* reset */
-    (const void *)ek_fault,      /* non-maskable interrupt */
-    (const void *)ek_fault,      /* hard fault */
-    (const void *)ek_fault,      /* memory management */
-    (const void *)ek_fault,      /* bus fault */
-    (const void *)ek_fault,      /* usage fault */
-    (const void *)ek_fault,      /* secure fault */
+    (const void *)fault_entry,   /* non-maskable interrupt */
+    (const void *)fault_entry,   /* hard fault */
+    (const void *)fault_entry,   /* memory management */
+    (const void *)fault_entry,   /* bus fault */
+    (const void *)fault_entry,   /* usage fault */
+    (const void *)fault_entry,   /* secure fault */
     0, 0, 0,                     /* reserved */
-    (const void *)ek_fault,      /* supervisor call */
-    (const void *)ek_fault,      /* debug monitor */
+    (const void *)fault_entry,   /* supervisor call */
+    (const void *)fault_entry,   /* debug monitor */
     0,                           /* reserved */
-    (const void *)ek_fault,      /* pendable service */
+    (const void *)fault_entry,   /* pendable service */
     (const void *)ek_systick_handler,
 };
 

@@ -260,7 +260,7 @@ def test_weights_are_off_by_half_a_step_and_biases_fit(seed: int, axis: int, exp
     random = np.random.default_rng(seed)
     data = (random.standard_normal((4, 5)) * 2.0**exponent).astype(np.float32)
     data[0, 0] = 0.0
-    bias: npt.NDArray[np.float32] = np.float32(random.standard_normal(data.shape[axis]))
+    bias = random.standard_normal((data.shape[axis],)).astype(np.float32)
     weights = Tensor.constant("w", data)
     scales = weight_quantization(weights, axis, input_scale=0.01, bias=bias)
     stored = quantized_constant(weights, "w", scales)

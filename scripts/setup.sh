@@ -61,3 +61,15 @@ setup_environment() {
         fingerprint "$extras" >"$VENV/.fingerprint"
     fi
 }
+
+# Cross compiler and QEMU for Cortex-M. Without root rights the compiler of the ziglang wheel serves;
+# tests that need what cannot be installed are skipped and counted.
+setup_firmware_tools() {
+    local missing=()
+    command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
+    command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
+    [ ${#missing[@]} -gt 0 ] || return 0
+    (apt_install "${missing[@]}") || echo "not installed: ${missing[*]}" >&2
+    command -v arm-none-eabi-gcc >/dev/null || python -c 'import ziglang' 2>/dev/null ||
+        python -m pip install -q ziglang || echo "no cross compiler for Cortex-M" >&2
+}

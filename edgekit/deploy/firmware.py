@@ -137,11 +137,12 @@ def build_image(
     firmware = CSRC / "firmware"
     own = [directory / name for name in generated if name.endswith(".c")]
     own += [firmware / name for name in (*ALWAYS, *PROGRAMS[program])]
-    includes = (f"-I{CSRC / 'include'}", f"-I{firmware}", f"-I{directory}")
+    common = (f"-I{CSRC / 'include'}", f"-I{firmware / 'freestanding'}")
+    includes = (*common, f"-I{firmware}", f"-I{directory}")
     macros = tuple(f"-D{define}" for define in defines)
     flags = (*chosen.compile_flags(core, OPTIMIZATION), *includes, *macros)
     objects = _compile_all(chosen, own, directory / "objects", flags)
-    kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), includes[0])
+    kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), *common)
     objects += _cached_kernels(chosen, core, kernel_flags)
     bound = _stack_bound(chosen, core, objects)
     reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)

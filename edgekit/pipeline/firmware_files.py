@@ -2,13 +2,14 @@
 
 ::
 
-    model.c, model.h, weights.c, weights.h    the generated model
-    firmware_model.h                          its interface under fixed names
-    include/, kernels/                        the C that it calls
-    startup.c, memory_functions.c, link.ld    what a bare image needs besides
-    firmware.elf, firmware.bin, firmware.map  the image, where a cross compiler was found
+    model/            the generated model: model.h is its interface
+    include/          headers of the kernels
+    kernels/          the kernels in portable C; folders in it replace files for some cores
+    board/            start-up code, linker script, a loop around the model
+    firmware.elf, firmware.bin, firmware.map    where a cross compiler was found
 
-The image holds the model and a loop around it, nothing else; its sizes are what the model costs.
+``model/*.c`` and ``kernels/*.c`` are all that an application compiles (apps/embed_c). The image
+holds the model and a loop around it, nothing else; its sizes are what the model costs.
 """
 
 from __future__ import annotations
@@ -24,10 +25,8 @@ from edgekit.deploy.firmware import (
     ALWAYS,
     CSRC,
     PROGRAMS,
-    STACK_BYTES,
     FirmwareImage,
     build_image,
-    kernel_sources,
 )
 from edgekit.deploy.memory_layout import board_layout
 from edgekit.deploy.toolchain import find_toolchain
@@ -38,6 +37,7 @@ from edgekit.profiles import DeviceProfile
 
 FOLDER = "firmware"
 PROGRAM = "bare"
+HEADERS = ("startup.h", "freestanding/string.h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +90,25 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         core = CORES[profile.toolchain]
         image = build_image(model.files, core, layout, Path(name), program=PROGRAM)
         files |= _image_parts(image)
-        files[f"{FOLDER}/link.ld"] = layout.linker_script(image.stack_bytes).encode()
+        files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
     return FirmwareFiles(files, _sizes(image))
 
 
 def _sources(model: CModel, profile: DeviceProfile) -> dict[str, bytes]:
-    files = {f"{FOLDER}/{name}": content for name, content in model.files.items()}
+    files = {f"{FOLDER}/model/{name}": content for name, content in model.files.items()}
     for path in sorted((CSRC / "include").rglob("*.h")):
         files[f"{FOLDER}/include/{path.relative_to(CSRC / 'include')}"] = path.read_bytes()
-    for path in (*kernel_sources(CORES.get(profile.toolchain)), *kernel_headers()):
-        files[f"{FOLDER}/kernels/{path.name}"] = path.read_bytes()
-    for name in (*ALWAYS, *PROGRAMS[PROGRAM], "startup.h"):
-        files[f"{FOLDER}/{name}"] = (CSRC / "firmware" / name).read_bytes()
-    if profile.toolchain in CORES and profile.capabilities.build:
-        script = board_layout(profile).linker_script(STACK_BYTES)
-        files[f"{FOLDER}/link.ld"] = script.encode()
+    core = CORES.get(profile.toolchain)
+    folders = (
+        CSRC / "kernels",
+        *(CSRC / "kernels" / name for name in (core.kernels if core else ())),
+    )
+    for folder in folders:
+        for path in sorted(folder.glob("*.[ch]")):
+            files[f"{FOLDER}/{path.relative_to(CSRC)}"] = path.read_bytes()
+    for name in (*ALWAYS, *PROGRAMS[PROGRAM], *HEADERS):
+        files[f"{FOLDER}/board/{name}"] = (CSRC / "firmware" / name).read_bytes()
     return files
-
-
-def kernel_headers() -> list[Path]:
-    """Return headers that only kernels include."""
-    return sorted((CSRC / "kernels").glob("*.h"))
 
 
 def _image_parts(image: FirmwareImage) -> dict[str, bytes]:

@@ -16,7 +16,13 @@ from edgekit.deploy.elf_file import ElfFile
 from edgekit.deploy.firmware import FirmwareImage, build_image
 from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.deploy.toolchain import BuildError, Toolchain
-from edgekit.emulators.qemu_board import SHORT_PERIOD, BoardRun, machine_of, run_image
+from edgekit.emulators.qemu_board import (
+    LONGEST_PERIOD,
+    SHORT_PERIOD,
+    BoardRun,
+    machine_of,
+    run_image,
+)
 from edgekit.errors import EmulatorError, ExecutionError
 
 pytestmark = pytest.mark.toolchain
@@ -73,8 +79,10 @@ def build(core: str, folder: Path, body: str = TRIPLE, extra: str = "") -> Firmw
     return build_image(sources(body, extra), CORES[core], layout_of(core), folder)
 
 
-def boot(core: str, image: FirmwareImage, runs: int = 2, **options: int) -> BoardRun:
-    return run_image(image.elf, CORES[core], [[INPUT]] * runs, [16], timeout_s=60, **options)
+def boot(
+    core: str, image: FirmwareImage, runs: int = 2, *, period: int = LONGEST_PERIOD
+) -> BoardRun:
+    return run_image(image.elf, CORES[core], [[INPUT]] * runs, [16], period=period, timeout_s=60)
 
 
 @pytest.mark.usefixtures("qemu")

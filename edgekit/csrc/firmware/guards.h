@@ -1,4 +1,5 @@
-/* Faults on accesses beside the device's RAM, where an emulated machine has more than the device. */
+/* Faults on accesses beside the device's RAM, where an emulated machine has more than the device.
+ */
 #ifndef EDGEKIT_FIRMWARE_GUARDS_H
 #define EDGEKIT_FIRMWARE_GUARDS_H
 

@@ -39,9 +39,7 @@ void ek_file_close(int32_t file) {
     (void)call(SYS_CLOSE, block);
 }
 
-void ek_print(const char *text) {
-    (void)call(SYS_WRITE0, text);
-}
+void ek_print(const char *text) { (void)call(SYS_WRITE0, text); }
 
 _Noreturn void ek_exit(uint32_t status) {
     const uint32_t block[2] = {STOPPED_BY_PROGRAM, status};

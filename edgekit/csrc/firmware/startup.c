@@ -6,6 +6,8 @@
  */
 #include "startup.h"
 
+#include <stdint.h>
+
 extern uint32_t ek_stack_low[];
 extern uint32_t ek_stack_high[];
 extern uint32_t ek_data_load[];
@@ -33,23 +35,24 @@ __attribute__((naked)) static void fault_entry(void) {
     __asm volatile("ldr r0, =ek_stack_high\n mov sp, r0\n ldr r0, =ek_fault\n bx r0");
 }
 
-__attribute__((weak)) void ek_systick_handler(void) {
-}
+__attribute__((weak)) void ek_systick_handler(void) {}
 
 __attribute__((section(".vectors"), used)) static const void *const ek_vectors[16] = {
-    ek_stack_high,               /* initial stack pointer */
-    (const void *)ek_reset,      /* reset */
-    (const void *)fault_entry,   /* non-maskable interrupt */
-    (const void *)fault_entry,   /* hard fault */
-    (const void *)fault_entry,   /* memory management */
-    (const void *)fault_entry,   /* bus fault */
-    (const void *)fault_entry,   /* usage fault */
-    (const void *)fault_entry,   /* secure fault */
-    0, 0, 0,                     /* reserved */
-    (const void *)fault_entry,   /* supervisor call */
-    (const void *)fault_entry,   /* debug monitor */
-    0,                           /* reserved */
-    (const void *)fault_entry,   /* pendable service */
+    ek_stack_high,             /* initial stack pointer */
+    (const void *)ek_reset,    /* reset */
+    (const void *)fault_entry, /* non-maskable interrupt */
+    (const void *)fault_entry, /* hard fault */
+    (const void *)fault_entry, /* memory management */
+    (const void *)fault_entry, /* bus fault */
+    (const void *)fault_entry, /* usage fault */
+    (const void *)fault_entry, /* secure fault */
+    0,
+    0,
+    0,                         /* reserved */
+    (const void *)fault_entry, /* supervisor call */
+    (const void *)fault_entry, /* debug monitor */
+    0,                         /* reserved */
+    (const void *)fault_entry, /* pendable service */
     (const void *)ek_systick_handler,
 };
 
@@ -60,9 +63,7 @@ static void paint_stack(void) {
     }
 }
 
-void ek_stack_repaint(void) {
-    paint_stack();
-}
+void ek_stack_repaint(void) { paint_stack(); }
 
 uint32_t ek_stack_used_bytes(void) {
     const volatile uint32_t *word = ek_stack_low;

@@ -10,9 +10,7 @@
 static uint32_t period_ticks;
 static volatile uint32_t periods;
 
-void ek_systick_handler(void) {
-    periods = periods + 1;
-}
+void ek_systick_handler(void) { periods = periods + 1; }
 
 void ek_ticks_start(uint32_t period) {
     SYST_CSR = 0;

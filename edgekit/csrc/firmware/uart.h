@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Set the rate; 8 data bits, no parity, one stop bit. `clock_hz` is what the port's divider gets. */
+/* Set the rate; 8 data bits, no parity, one stop bit. `clock_hz` is what the port's divider gets.
+ */
 void ek_uart_start(uint32_t clock_hz, uint32_t baud);
 
 /* Wait until the byte is taken. */

@@ -1,4 +1,5 @@
-/* CMSDK APB UART of Arm's MPS2 and MPS3 boards (DDI 0479, "APB UART"). EK_UART_ADDRESS: the port. */
+/* CMSDK APB UART of Arm's MPS2 and MPS3 boards (DDI 0479, "APB UART"). EK_UART_ADDRESS: the port.
+ */
 #include "uart.h"
 
 #define REGISTER(offset) (*(volatile uint32_t *)((uintptr_t)EK_UART_ADDRESS + (offset)))
@@ -23,6 +24,4 @@ void ek_uart_write(uint8_t byte) {
     DATA = byte;
 }
 
-int32_t ek_uart_read(void) {
-    return (STATE & STATE_READ_FULL) != 0 ? (int32_t)(DATA & 0xFFu) : -1;
-}
+int32_t ek_uart_read(void) { return (STATE & STATE_READ_FULL) != 0 ? (int32_t)(DATA & 0xFFu) : -1; }

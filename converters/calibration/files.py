@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+import tokenize
 import warnings
 import wave
 import zipfile
@@ -32,7 +33,9 @@ _MOST_BYTES = 2 << 30
 _MOST_PIXELS = 1 << 26
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
-_BROKEN_FILE = (OSError, EOFError, ValueError, SyntaxError, struct.error, zlib.error)
+_BROKEN_FILE = (
+    *(OSError, EOFError, ValueError, SyntaxError, tokenize.TokenError, struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True, slots=True)

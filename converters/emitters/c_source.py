@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.converters.emitters.c_calls import CCall, call_of
+from edgekit.converters.emitters.c_call import CallSite, CCall
+from edgekit.converters.emitters.c_calls import call_of
 from edgekit.converters.emitters.c_weights import ConstantPool, c_type, comment_text, shape_text
 from edgekit.errors import InternalError, PlacementError
 from edgekit.graph import Graph, Node, Tensor
@@ -139,7 +140,7 @@ class _Emitter:
         scratch = self.buffers.get(scratch_name(node))
         where = f"AT({scratch.offset_bytes})" if scratch else "0"
         size_bytes = scratch.size_bytes if scratch else 0
-        return _call_text(call_of(view, self.place, self.pool, (where, size_bytes)), view)
+        return _call_text(call_of(CallSite(view, self.place, self.pool, (where, size_bytes))), view)
 
     def _header(self) -> str:
         upper = self.prefix.upper()

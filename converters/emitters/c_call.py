@@ -50,6 +50,14 @@ class CallSite:
     pool: ConstantPool
     scratch: tuple[str, int]
 
+    def input(self, index: int) -> str:
+        """Return where a required input lies."""
+        return self.place(self.view.input(index).name)
+
+    def output(self) -> str:
+        """Return where the first output is to lie."""
+        return self.place(self.view.outputs[0].name)
+
 
 def no_kernel(view: OpView) -> UnsupportedOpError:
     """Return the error that names an operator without a kernel, its types and its layer."""

@@ -9,10 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edgekit.converters.emitters import c_elementwise, c_weighted, c_windows
+from edgekit.converters.emitters import (
+    c_elementwise,
+    c_movement,
+    c_recurrent,
+    c_reduce,
+    c_weighted,
+    c_windows,
+)
 from edgekit.converters.emitters.c_call import CallSite, CCall, no_kernel
 
-Maker = Callable[[CallSite], CCall]
+Maker = Callable[[CallSite], tuple[CCall, ...]]
+
+_BY_TABLE = (
+    "relu",
+    "relu6",
+    "sigmoid",
+    "tanh",
+    "leaky_relu",
+    "elu",
+    "hard_swish",
+)
+"""Operators that map each int8 to an int8, whatever the others are."""
 
 CALLS: Mapping[str, Maker] = {
     "conv2d": c_weighted.conv2d,
@@ -21,13 +39,26 @@ CALLS: Mapping[str, Maker] = {
     "average_pool2d": c_windows.average_pool2d,
     "max_pool2d": c_windows.max_pool2d,
     "add": c_elementwise.add,
+    "sub": c_elementwise.sub,
+    "mul": c_elementwise.mul,
     "softmax": c_elementwise.softmax,
+    "quantize": c_elementwise.quantize,
+    "dequantize": c_elementwise.dequantize,
+    "reduce_mean": c_reduce.reduce_mean,
+    "reduce_sum": c_reduce.reduce_sum,
+    "transpose": c_movement.transpose,
+    "pad": c_movement.pad,
+    "slice": c_movement.cut,
+    "concat": c_movement.concat,
+    "svdf": c_recurrent.svdf,
+    "unidirectional_lstm": c_recurrent.unidirectional_lstm,
+    **dict.fromkeys(_BY_TABLE, c_elementwise.lookup),
 }
 """By operator."""
 
 
-def call_of(site: CallSite) -> CCall:
-    """Return the call that computes a node.
+def calls_of(site: CallSite) -> tuple[CCall, ...]:
+    """Return the calls that compute a node, in order.
 
     Raises
     ------

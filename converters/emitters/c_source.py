@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgekit.converters.emitters.c_call import CallSite, CCall
-from edgekit.converters.emitters.c_calls import call_of
+from edgekit.converters.emitters.c_calls import calls_of
 from edgekit.converters.emitters.c_weights import ConstantPool, c_type, comment_text, shape_text
 from edgekit.errors import InternalError, PlacementError
 from edgekit.graph import Graph, Node, Tensor
@@ -140,7 +140,8 @@ class _Emitter:
         scratch = self.buffers.get(scratch_name(node))
         where = f"AT({scratch.offset_bytes})" if scratch else "0"
         size_bytes = scratch.size_bytes if scratch else 0
-        return _call_text(call_of(CallSite(view, self.place, self.pool, (where, size_bytes))), view)
+        site = CallSite(view, self.place, self.pool, (where, size_bytes))
+        return "".join(_call_text(call, view) for call in calls_of(site))
 
     def _header(self) -> str:
         upper = self.prefix.upper()

@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.ops.int8 import IntArray
 
 # fmt: off
-_SIGMOID = np.array([
+SIGMOID = np.array([
     32768, 33451, 34133, 34813, 35493, 36169, 36843, 37513, 38180, 38841, 39498, 40149, 40794,
     41432, 42064, 42688, 43304, 43912, 44511, 45102, 45683, 46255, 46817, 47369, 47911, 48443,
     48964, 49475, 49975, 50464, 50942, 51409, 51865, 52311, 52745, 53169, 53581, 53983, 54374,
@@ -37,6 +37,7 @@ _SIGMOID = np.array([
     65534, 65534, 65534, 65534, 65534, 65534, 65534, 65534, 65535,
 ], np.int64)
 # fmt: on
+"""Sigmoid of ``i / 24`` as Q0.16."""
 
 
 def sigmoid_int16(x: IntArray) -> IntArray:
@@ -67,5 +68,5 @@ def _interpolated(magnitude: IntArray, fraction_bits: int, end: int) -> IntArray
     index = magnitude >> fraction_bits
     fraction = magnitude & ((1 << fraction_bits) - 1)
     place = np.minimum(index, 254)
-    low, high = _SIGMOID[place], _SIGMOID[place + 1]
+    low, high = SIGMOID[place], SIGMOID[place + 1]
     return np.where(index >= 255, end, (low << fraction_bits) + fraction * (high - low))

@@ -17,7 +17,7 @@ import msgspec
 from edgekit.converters.partitioning.placement import place
 from edgekit.converters.passes import simplify
 from edgekit.converters.recipes import Recipe, recipe_from
-from edgekit.errors import ProfileError
+from edgekit.errors import ProfileError, UnsupportedOpError
 from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
 from edgekit.package import Package, PackageContent, write_package
@@ -26,6 +26,8 @@ from edgekit.pipeline.firmware_files import FirmwareFiles, firmware_files
 from edgekit.pipeline.firmware_route import convert_for_firmware
 from edgekit.pipeline.inspect import graph_macs
 from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.kept_source import is_quantized
+from edgekit.pipeline.litert_route import convert_for_litert, is_tflite
 from edgekit.pipeline.onnx_route import convert_for_onnxruntime
 from edgekit.pipeline.source import SourceModel, read_source
 from edgekit.plan import Plan
@@ -173,12 +175,28 @@ def convert(
     return convert_recipe(recipe_from(values, where="convert"), calibration=calibration)
 
 
+def convert_for_app(job: Job) -> Product:
+    """Return what an application runs: ONNX, or a TensorFlow Lite file as it is.
+
+    The latter where the file is quantized already, or has layers that ONNX has no form for.
+    """
+    if not is_tflite(job):
+        return convert_for_onnxruntime(job)
+    if is_quantized(job.bound):
+        return convert_for_litert(job)
+    try:
+        return convert_for_onnxruntime(job)
+    except UnsupportedOpError as error:
+        product = convert_for_litert(job)
+        return replace(product, notes=(*product.notes, f"onnxruntime was not considered: {error}"))
+
+
 ROUTES: Mapping[str, Callable[[Job], Product]] = {
     "mcu": convert_for_firmware,
-    "phone": convert_for_onnxruntime,
-    "sbc": convert_for_onnxruntime,
-    "heterogeneous": convert_for_onnxruntime,
-    "cloud": convert_for_onnxruntime,
+    "phone": convert_for_app,
+    "sbc": convert_for_app,
+    "heterogeneous": convert_for_app,
+    "cloud": convert_for_app,
 }
 """How models get to each kind of device."""
 

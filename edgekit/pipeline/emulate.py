@@ -16,6 +16,7 @@ from edgekit.package import MODEL_NAMES, Package, open_package
 from edgekit.plan import Plan
 from edgekit.planner import ExecutorMemory, build_plan
 from edgekit.profiles import DeviceProfile, load_profile
+from edgekit.runtime.memory_model import POLICIES
 from edgekit.runtime.session import load
 from edgekit.runtime.trace import RunResult
 
@@ -87,7 +88,8 @@ def replan(package: Package, profile: DeviceProfile) -> Plan:
     memory = None
     if executor in MODEL_NAMES:
         weights_bytes = sum(use.weights_bytes for use in old)
-        memory = ExecutorMemory(weights_bytes, sum(use.overhead_bytes for use in old))
+        overhead_bytes = sum(use.overhead_bytes for use in old)
+        memory = ExecutorMemory(weights_bytes, overhead_bytes, policy=POLICIES[executor])
     return build_plan(
         graph,
         profile,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from edgekit.converters.layout import to_layout
 from edgekit.converters.quantization.fallback import quantize_with_gate
-from edgekit.dtypes import DType
 from edgekit.errors import CalibrationError
 from edgekit.graph import Graph
 from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.kept_source import is_quantized, kept_accuracy, kept_note
 from edgekit.pipeline.weigh import Candidate, weigh
 
 EXECUTOR = "reference"
@@ -25,12 +25,14 @@ def convert_for_firmware(job: Job) -> Product:
         If int8 was asked for and there is no calibration data.
     AccuracyError
         If the gate does not hold.
+    UsageError
+        If a quantized model was asked for in a float precision.
     """
     graph = to_layout(job.bound, "NHWC")
     if is_quantized(graph):
-        note = "The model is quantized already; its int8 values are kept bit for bit."
-        accuracy = {"precision": "int8", "method": "as in the source model", "reason": note}
-        return Product(EXECUTOR, graph, "int8", accuracy=accuracy, notes=(note,))
+        return Product(
+            EXECUTOR, graph, "int8", accuracy=kept_accuracy(job), notes=(kept_note(job),)
+        )
     wanted = job.recipe.precision
     candidates: dict[str, Candidate] = {}
     notes: tuple[str, ...] = ()
@@ -80,13 +82,4 @@ def int8_candidate(job: Job, graph: Graph) -> Candidate:
         report=result.report,
         kept_float=result.fallback_layers,
         reasons=result.reasons,
-    )
-
-
-def is_quantized(graph: Graph) -> bool:
-    """Whether a layer of the graph computes in int8 already."""
-    return any(
-        graph.tensors[name].dtype is DType.INT8 and graph.tensors[name].quantization is not None
-        for node in graph.nodes
-        for name in node.outputs
     )

@@ -144,6 +144,23 @@ class ChildInterpreter:
         """Set variable tensors to their initial values."""
         self._ask(Request("reset"))
 
+    def finish(self) -> None:
+        """Let the child end by itself, which fails where the interpreter spoiled its memory.
+
+        Raises
+        ------
+        ExecutionError
+            If it dies instead.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=self.timeout_s)
+        if self._process.returncode != 0:
+            raise self._end()
+        self.close()
+
     def close(self) -> None:
         """End the child."""
         if self._process.poll() is None:
@@ -187,6 +204,9 @@ class ChildInterpreter:
     def _death(self) -> ExecutionError:
         if not self._process.stdin or self._process.stdin.closed:
             return ExecutionError(f"{self.interpreter} is closed")
+        return self._end()
+
+    def _end(self) -> ExecutionError:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=self.timeout_s)
         self.close()

@@ -116,7 +116,10 @@ def view_pair(graph: Graph, node: Node) -> tuple[str, str] | None:
 def in_place_pairs(graph: Graph, node: Node) -> Iterator[tuple[str, str]]:
     """Yield (input, output) pairs of a node that may share bytes if the input dies there."""
     kept = {*graph.inputs, *graph.outputs}
-    for input_index, output_index in spec_of(node).in_place:
+    spec = spec_of(node)
+    if not spec.in_place or not spec.in_place_when(OpView.of(graph, node)):
+        return
+    for input_index, output_index in spec.in_place:
         if input_index >= len(node.inputs) or output_index >= len(node.outputs):
             continue
         source, target = node.inputs[input_index], node.outputs[output_index]

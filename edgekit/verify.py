@@ -183,6 +183,8 @@ def _in_place_at(plan: Plan, graph: Graph, old: PlannedBuffer, new: PlannedBuffe
         return False
     if graph.tensors[old.tensor].kind is not TensorKind.ACTIVATION:
         return False
+    if not spec_of(node).in_place_when(OpView.of(graph, node)):
+        return False
     target = node.outputs.index(new.tensor)
     sources = {
         node.inputs[i] for i, o in spec_of(node).in_place if o == target and i < len(node.inputs)

@@ -44,6 +44,9 @@ def depthwise_conv2d(site: CallSite) -> tuple[CCall, ...]:
     weights = _weights(view)
     rows = weights.reshape(-1, weights.shape[3]).T
     groups = view.input(0).static_shape[3]
+    if groups == 1:
+        # Every output channel sees the one input channel: a plain convolution.
+        return _convolution(site, "ek_conv2d_s8", rows, pack_weights(rows), 1)
     return _convolution(site, "ek_depthwise_conv2d_s8", rows, weights.reshape(-1), groups)
 
 

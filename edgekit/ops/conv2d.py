@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
@@ -63,6 +63,23 @@ def _infer(view: OpView) -> list[TensorType]:
 def _macs(view: OpView) -> int:
     weights = view.input(1).static_shape
     return view.outputs[0].elements * math.prod(weights[1:])
+
+
+def _scratch_bytes(view: OpView) -> int:
+    """Return the bytes of the patches of two pixels, in 16 bits, as ``ek_conv2d_s8`` needs."""
+    if view.input(0).dtype is not DType.INT8:
+        return 0
+    depth = math.prod(view.input(1).static_shape[1:])
+    return 4 * (-(-depth // 4) * 4)
+
+
+def _works_in_place(view: OpView) -> bool:
+    """Whether every int8 pixel depends on the input's same pixel alone."""
+    window = _window(view)
+    unmoved = window == Window((1, 1), (1, 1), window.dilations, ((0, 0), (0, 0)))
+    plain = view.int_attr("groups", 1) == 1 and not is_nchw(view)
+    same = view.input(0).shape == view.outputs[0].shape
+    return view.input(0).dtype is DType.INT8 and unmoved and plain and same
 
 
 def _weight_matrices(weights: Array, view: OpView) -> list[Array]:
@@ -170,8 +187,11 @@ SPECS = (
         infer=_infer,
         reference=_reference,
         macs=_macs,
+        scratch_bytes=_scratch_bytes,
         quantization=QuantRule.WEIGHTED,
         channel_axis=0,
+        in_place=((0, 0),),
+        in_place_when=_works_in_place,
         cases=_cases,
     ),
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
@@ -50,6 +50,32 @@ def _infer(view: OpView) -> list[TensorType]:
 def _macs(view: OpView) -> int:
     window = _window(view)
     return view.outputs[0].elements * window.kernel[0] * window.kernel[1]
+
+
+def _scratch_bytes(view: OpView) -> int:
+    """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding, in 16 bits.
+
+    A layer of one input channel is computed as a plain convolution.
+    """
+    if view.input(0).dtype is not DType.INT8:
+        return 0
+    window, shape = _window(view), view.input(0).static_shape
+    if shape[3] == 1:
+        return 4 * (-(-window.kernel[0] * window.kernel[1] // 4) * 4)
+    size = window.output_size(shape[1], shape[2], where=view.node.where)
+    height, width = (
+        (size[axis] - 1) * window.strides[axis]
+        + (window.kernel[axis] - 1) * window.dilations[axis]
+        + 1
+        for axis in range(2)
+    )
+    return 4 * ((height * width + 1) // 2 + 1)
+
+
+def _works_in_place(view: OpView) -> bool:
+    """Whether int8 planes, copied to scratch memory one by one, come out where they were."""
+    x, y = view.input(0), view.outputs[0]
+    return x.dtype is DType.INT8 and x.shape == y.shape and x.shape[3] != 1
 
 
 def _reference(call: OpCall) -> list[Array]:
@@ -141,8 +167,11 @@ SPECS = (
         infer=_infer,
         reference=_reference,
         macs=_macs,
+        scratch_bytes=_scratch_bytes,
         quantization=QuantRule.WEIGHTED,
         channel_axis=3,
+        in_place=((0, 0),),
+        in_place_when=_works_in_place,
         cases=_cases,
     ),
 )

@@ -187,6 +187,10 @@ def _no_macs(_: OpView) -> int:
     return 0
 
 
+def _always(_: OpView) -> bool:
+    return True
+
+
 def _no_cases() -> Iterable[OpCase]:
     return ()
 
@@ -216,6 +220,8 @@ class OpSpec:
         Axis of input 1 that carries output channels, for ``QuantRule.WEIGHTED``.
     in_place : tuple of (input, output) index pairs
         Which input's memory the output may take where the input dies here.
+    in_place_when : callable
+        For which nodes that holds; for all of them unless said otherwise.
     cases : callable
         Test cases.
     """
@@ -229,4 +235,5 @@ class OpSpec:
     fixed_output: tuple[float, int] | None = None
     channel_axis: int = 0
     in_place: tuple[tuple[int, int], ...] = ()
+    in_place_when: Callable[[OpView], bool] = _always
     cases: Callable[[], Iterable[OpCase]] = _no_cases

@@ -205,6 +205,11 @@ def _macs(view: OpView) -> int:
     return batch * steps * units * 4 * (view.input(0).static_shape[2] + units)
 
 
+def _scratch_bytes(view: OpView) -> int:
+    """Return the bytes of one new output state."""
+    return view.input(5).static_shape[0] if view.input(0).dtype is DType.INT8 else 0
+
+
 def _cases() -> Iterable[OpCase]:
     for name, shape, units, time_major in (
         ("batch", (2, 5, 4), 3, False),
@@ -242,4 +247,4 @@ def _state(name: str, data: Array, scale: tuple[float, int] | None) -> Tensor:
     return Tensor(name, tuple(data.shape), dtype, TensorKind.STATE, quantization)
 
 
-SPECS = (OpSpec("unidirectional_lstm", _infer, _reference, _macs, cases=_cases),)
+SPECS = (OpSpec("unidirectional_lstm", _infer, _reference, _macs, _scratch_bytes, cases=_cases),)

@@ -128,7 +128,7 @@ typedef struct ek_binary_s8_params {
     int32_t first_multiplier;
     int32_t first_shift;
     int32_t second_zero_point;
-    int32_t second_multiplier; /* negative for a difference */
+    int32_t second_multiplier;
     int32_t second_shift;
     int32_t output_zero_point;
     int32_t output_multiplier;
@@ -139,12 +139,14 @@ typedef struct ek_binary_s8_params {
 
 EK_KERNEL ek_status ek_add_s8(const ek_binary_s8_params *params, const int8_t *first,
                               const int8_t *second, int8_t *output);
+EK_KERNEL ek_status ek_sub_s8(const ek_binary_s8_params *params, const int8_t *first,
+                              const int8_t *second, int8_t *output);
 /* The product is rescaled by the output's factor only. */
 EK_KERNEL ek_status ek_mul_s8(const ek_binary_s8_params *params, const int8_t *first,
                               const int8_t *second, int8_t *output);
 EK_KERNEL ek_status ek_squared_difference_s8(const ek_binary_s8_params *params, const int8_t *first,
                                              const int8_t *second, int8_t *output);
-/* Stored values are compared as they are. */
+/* Zero points are zero: stored values are compared as they are. */
 EK_KERNEL ek_status ek_maximum_s8(const ek_binary_s8_params *params, const int8_t *first,
                                   const int8_t *second, int8_t *output);
 EK_KERNEL ek_status ek_minimum_s8(const ek_binary_s8_params *params, const int8_t *first,
@@ -154,6 +156,7 @@ EK_KERNEL ek_status ek_minimum_s8(const ek_binary_s8_params *params, const int8_
 typedef struct ek_lookup_s8_params {
     int32_t rows;
     int32_t columns;
+    int32_t output_start;
     int32_t output_stride;
     const int8_t *table;
 } ek_lookup_s8_params;

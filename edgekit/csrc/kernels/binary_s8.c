@@ -1,0 +1,98 @@
+#include "edgekit/kernels.h"
+#include "fixed_point.h"
+
+/* Applies EXPRESSION of int32 x and y to a row of n elements. */
+#define EK_ROW(NAME, EXPRESSION)                                                                   \
+    static void NAME(const ek_binary_s8_params *params, const int8_t *first, const int8_t *second, \
+                     int8_t *output) {                                                             \
+        const int32_t last = EK_KERNEL_AXES - 1;                                                   \
+        const int32_t first_step = params->first_strides[last];                                    \
+        const int32_t second_step = params->second_strides[last];                                  \
+        for (int32_t n = params->dims[last]; n > 0; n--) {                                         \
+            const int32_t x = *first - params->first_zero_point;                                   \
+            const int32_t y = *second - params->second_zero_point;                                 \
+            *output++ =                                                                            \
+                (int8_t)ek_clamp((EXPRESSION), params->activation_min, params->activation_max);    \
+            first += first_step;                                                                   \
+            second += second_step;                                                                 \
+        }                                                                                          \
+    }
+
+static inline int32_t to_output(const ek_binary_s8_params *params, int32_t value) {
+    return params->output_zero_point +
+           ek_rescale(value, params->output_multiplier, params->output_shift);
+}
+
+static inline int32_t first_of(const ek_binary_s8_params *params, int32_t x) {
+    return ek_rescale(x * (1 << params->left_shift), params->first_multiplier, params->first_shift);
+}
+
+static inline int32_t second_of(const ek_binary_s8_params *params, int32_t y) {
+    return ek_rescale(y * (1 << params->left_shift), params->second_multiplier,
+                      params->second_shift);
+}
+
+static inline int32_t square(int32_t x) { return x * x; }
+
+EK_ROW(add_row, to_output(params, first_of(params, x) + second_of(params, y)))
+EK_ROW(subtract_row, to_output(params, first_of(params, x) - second_of(params, y)))
+EK_ROW(multiply_row, to_output(params, x *y))
+EK_ROW(squared_difference_row,
+       to_output(params, square(first_of(params, x) - second_of(params, y))))
+EK_ROW(maximum_row, x > y ? x : y)
+EK_ROW(minimum_row, x < y ? x : y)
+
+typedef void row_function(const ek_binary_s8_params *, const int8_t *, const int8_t *, int8_t *);
+
+static ek_status for_rows(const ek_binary_s8_params *params, const int8_t *first,
+                          const int8_t *second, int8_t *output, row_function *compute) {
+    int32_t place[EK_KERNEL_AXES] = {0};
+    for (;;) {
+        compute(params, first, second, output);
+        output += params->dims[EK_KERNEL_AXES - 1];
+        int32_t axis = EK_KERNEL_AXES - 2;
+        for (; axis >= 0; axis--) {
+            first += params->first_strides[axis];
+            second += params->second_strides[axis];
+            if (++place[axis] < params->dims[axis]) {
+                break;
+            }
+            first -= params->dims[axis] * params->first_strides[axis];
+            second -= params->dims[axis] * params->second_strides[axis];
+            place[axis] = 0;
+        }
+        if (axis < 0) {
+            return EK_STATUS_OK;
+        }
+    }
+}
+
+ek_status ek_add_s8(const ek_binary_s8_params *params, const int8_t *first, const int8_t *second,
+                    int8_t *output) {
+    return for_rows(params, first, second, output, add_row);
+}
+
+ek_status ek_sub_s8(const ek_binary_s8_params *params, const int8_t *first, const int8_t *second,
+                    int8_t *output) {
+    return for_rows(params, first, second, output, subtract_row);
+}
+
+ek_status ek_mul_s8(const ek_binary_s8_params *params, const int8_t *first, const int8_t *second,
+                    int8_t *output) {
+    return for_rows(params, first, second, output, multiply_row);
+}
+
+ek_status ek_squared_difference_s8(const ek_binary_s8_params *params, const int8_t *first,
+                                   const int8_t *second, int8_t *output) {
+    return for_rows(params, first, second, output, squared_difference_row);
+}
+
+ek_status ek_maximum_s8(const ek_binary_s8_params *params, const int8_t *first,
+                        const int8_t *second, int8_t *output) {
+    return for_rows(params, first, second, output, maximum_row);
+}
+
+ek_status ek_minimum_s8(const ek_binary_s8_params *params, const int8_t *first,
+                        const int8_t *second, int8_t *output) {
+    return for_rows(params, first, second, output, minimum_row);
+}

@@ -1,0 +1,42 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from edgekit.ops import int8
+from edgekit.ops.spec import OpView
+from edgekit.ops.windows import is_nchw, pair_attr, window_of
+from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_types
+
+_FUNCTIONS = {"average_pool2d": "ek_average_pool2d_s8", "max_pool2d": "ek_max_pool2d_s8"}
+
+
+def pool2d(view: OpView) -> tuple[KernelCall, ...]:
+    """Lower an average or maximum over windows."""
+    require_types(view, 1)
+    if is_nchw(view):
+        raise no_kernel(view, "images must have their channels last")
+    if view.bool_attr("count_include_pad", False):
+        raise no_kernel(view, "padding counts")
+    window = window_of(view, pair_attr(view, "kernel"))
+    batches, height, width, channels = view.input(0).static_shape
+    low, high = int8.activation_range(view.str_attr("activation", "none"), view.outputs[0])
+    fields: dict[str, Field] = {
+        "batches": batches,
+        "input_height": height,
+        "input_width": width,
+        "channels": channels,
+        "output_height": view.outputs[0].static_shape[1],
+        "output_width": view.outputs[0].static_shape[2],
+        "kernel_height": window.kernel[0],
+        "kernel_width": window.kernel[1],
+        "stride_height": window.strides[0],
+        "stride_width": window.strides[1],
+        "dilation_height": window.dilations[0],
+        "dilation_width": window.dilations[1],
+        "pad_top": window.padding[0][0],
+        "pad_left": window.padding[1][0],
+        "activation_min": low,
+        "activation_max": high,
+    }
+    names = view.input(0).name, view.outputs[0].name
+    return (KernelCall(_FUNCTIONS[view.node.op], "ek_pool2d_s8_params", fields, names),)

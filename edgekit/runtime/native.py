@@ -1,0 +1,187 @@
+"""The native executor: a plan in one arena, computed by the kernels that boards run.
+
+Tensors lie at their planned offsets and every kernel is called with the parameters that generated
+C has, so that what runs here is what runs on a microcontroller, less the core's own instructions.
+There is no fallback: an operator without a kernel is an error at loading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.dtypes import Array
+from edgekit.errors import ExecutionError, UsageError
+from edgekit.graph import Graph, Node, TensorKind
+from edgekit.lifetimes import scratch_name, view_pair
+from edgekit.ops.evaluate import initial_state
+from edgekit.ops.spec import OpView
+from edgekit.package import Package
+from edgekit.plan import Compute, Plan, PlannedBuffer
+from edgekit.runtime.lowering import SCRATCH, lower
+from edgekit.runtime.native_kernels import BoundCall, bind
+from edgekit.runtime.reference import ReferenceExecutor
+from edgekit.runtime.trace import Event, RunResult, Trace
+from edgekit.shapes import bind_dims
+
+_GUARD = 0xA5
+_GUARD_BYTES = 64
+"""Before and after the arena; also its alignment."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeExecutor:
+    """Runs packages that carry a graph, with the native kernels."""
+
+    name: str = "native"
+
+    def load(self, package: Package, *, threads: int = 1) -> NativeRunner:
+        """Load a package (kernels use one thread, whatever ``threads``).
+
+        Raises
+        ------
+        PackageError
+            If the package has no graph, or its plan does not fit the graph.
+        UnsupportedOpError
+            If an operator has no kernel.
+        ExecutionError
+            If the plan uses more than one memory.
+        MissingDependencyError
+            If the native core is not built.
+        """
+        checked = ReferenceExecutor(guarded=False).load(package)
+        return NativeRunner(checked.graph, checked.plan)
+
+
+@dataclass(slots=True)
+class NativeRunner:
+    """A plan in one arena.
+
+    Parameters
+    ----------
+    graph : Graph
+        Named dimensions have the sizes that were planned.
+    plan : Plan
+        Verified; of computations in one memory.
+    """
+
+    graph: Graph
+    plan: Plan
+    _block: npt.NDArray[np.uint8] = field(init=False)
+    _buffers: dict[str, PlannedBuffer] = field(init=False)
+    _constants: dict[str, Array] = field(init=False)
+    _steps: list[tuple[str, str, tuple[BoundCall, ...]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.graph = bind_dims(self.graph)
+        memories = {buffer.memory for buffer in self.plan.buffers}
+        if len(memories) > 1 or not all(isinstance(step, Compute) for step in self.plan.steps):
+            raise ExecutionError("the native executor computes in one memory; the plan uses more")
+        self._buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
+        self._constants = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
+        raw = np.full(self.arena_bytes + 3 * _GUARD_BYTES, _GUARD, np.uint8)
+        self._block = raw[-raw.ctypes.data % _GUARD_BYTES :]
+        nodes = {node.name: node for node in self.graph.nodes}
+        self._steps = [
+            (step.node, step.processor, self._bound(nodes[step.node]))
+            for step in self.plan.steps
+            if isinstance(step, Compute)
+        ]
+        self.reset_state()
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes from the arena's begin to the end of its last buffer."""
+        return max((b.offset_bytes + b.size_bytes for b in self.plan.buffers), default=0)
+
+    def run(self, inputs: Mapping[str, Array]) -> RunResult:
+        """Run once; the trace has an event for each step.
+
+        Raises
+        ------
+        UsageError
+            If an input has not the planned shape.
+        ExecutionError
+            If a kernel wrote outside the arena.
+        """
+        for name in self.graph.inputs:
+            view, given = self._view(name), inputs[name]
+            if view.shape != given.shape:
+                raise UsageError(
+                    f"input {name} has shape {list(given.shape)}, the package is made for "
+                    f"{list(view.shape)}; convert the model again for another size"
+                )
+            view[...] = given
+        events = self._computed()
+        self._check_guards()
+        outputs = {name: self._view(name).copy() for name in self.graph.outputs}
+        latency_s = sum(event.duration_ns for event in events) * 1e-9
+        peaks = {
+            use.name: self.arena_bytes + use.weights_bytes + use.overhead_bytes
+            for use in self.plan.memories
+        }
+        return RunResult(outputs, Trace("measured", "native", latency_s, peaks, events))
+
+    def profile(self, inputs: Mapping[str, Array]) -> tuple[Event, ...]:
+        """Run once and return the events."""
+        return self.run(inputs).trace.events
+
+    def reset_state(self) -> None:
+        """Set recurrent states to their initial values."""
+        for tensor in self.graph.tensors.values():
+            if tensor.kind is TensorKind.STATE:
+                self._view(tensor.name)[...] = initial_state(tensor)
+
+    def close(self) -> None:
+        """Drop the bound kernels and the weights."""
+        self._steps, self._constants = [], {}
+
+    def _computed(self) -> tuple[Event, ...]:
+        began = time.perf_counter_ns()
+        events = []
+        for index, (name, processor, calls) in enumerate(self._steps):
+            start = time.perf_counter_ns()
+            for call in calls:
+                call()
+            duration = time.perf_counter_ns() - start
+            events.append(Event(index, name, processor, start - began, duration))
+        return tuple(events)
+
+    def _bound(self, node: Node) -> tuple[BoundCall, ...]:
+        pair = view_pair(self.graph, node)
+        if pair is not None and self._shares_bytes(*pair):
+            return ()
+
+        def address(name: str) -> int:
+            if name == SCRATCH:
+                return self._address(scratch_name(node))
+            return self._address(name)
+
+        return tuple(bind(call, address) for call in lower(OpView.of(self.graph, node)))
+
+    def _shares_bytes(self, source: str, target: str) -> bool:
+        return self._buffers[source].offset_bytes == self._buffers[target].offset_bytes
+
+    def _address(self, name: str) -> int:
+        if name in self._constants:
+            return int(self._constants[name].ctypes.data)
+        offset = self._buffers[name].offset_bytes
+        return int(self._block.ctypes.data) + _GUARD_BYTES + offset
+
+    def _view(self, name: str) -> Array:
+        if name in self._constants:
+            return self._constants[name]
+        tensor, start = self.graph.tensors[name], _GUARD_BYTES + self._buffers[name].offset_bytes
+        stored = self._block[start : start + tensor.size_bytes]
+        array: Array = stored.view(tensor.dtype.numpy).reshape(tensor.static_shape)
+        return array
+
+    def _check_guards(self) -> None:
+        end = _GUARD_BYTES + self.arena_bytes
+        around = self._block[:_GUARD_BYTES], self._block[end : end + _GUARD_BYTES]
+        if any((part != _GUARD).any() for part in around):
+            raise ExecutionError("a kernel wrote outside the arena")

@@ -1,0 +1,182 @@
+"""Native kernels equal the reference, case by case and model by model, and stay in their buffers.
+
+Nothing here names an operator: the cases are those of the operators' own files. What no kernel
+computes is refused by name. To add a kernel, lower its operator in ``edgekit.runtime.lowering``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.converters.importers import load_model
+from edgekit.dtypes import Array, DType
+from edgekit.errors import UnsupportedOpError
+from edgekit.native import has_library
+from edgekit.ops import registry
+from edgekit.ops.evaluate import evaluate, initial_states
+from edgekit.ops.spec import OpCase, OpView
+from edgekit.planner import build_plan
+from edgekit.profiles import load_profile
+from edgekit.runtime.lowering import SCRATCH, KernelCall, lower
+from edgekit.runtime.lowering.weighted import packed_weights
+from edgekit.runtime.native import NativeRunner
+from edgekit.runtime.native_kernels import bind, scratch_bytes
+from edgekit.schedule import schedule
+from edgekit.shapes import bind_dims
+from tests.kernels.run_case import fresh_arrays, run_reference, view_of
+from tests.kernels.test_arena_execution import random_inputs
+
+pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
+
+GUARD, MARGIN = 0x5A, 32
+
+
+def int8_cases() -> Iterator[tuple[str, OpCase]]:
+    for op, spec in registry().items():
+        for case in spec.cases():
+            first = case.inputs[0]
+            if first is not None and first[0].dtype is DType.INT8:
+                yield op, case
+
+
+CASES = list(int8_cases())
+KERNEL_MODELS = (
+    *("mlperf_tiny/ad/ad01_int8", "mlperf_tiny/ic/pretrainedResnet_quant"),
+    *("mlperf_tiny/kws/kws_ref_model", "mlperf_tiny/vww/vww_96_int8", "tinyengine/vww"),
+    *("tflm/hello_world/hello_world_int8", "tflm/keyword/keyword_scrambled"),
+    *("tflm/keyword/keyword_scrambled_8bit", "tflm/micro_speech/micro_speech_quantized"),
+    *("tflm/mnist_lstm/trained_lstm_int8", "tflm/person_detection/person_detect"),
+    "tflm/dtln/dtln_noise_suppression",
+)
+LARGE_MODELS = (
+    "tflm/xtensa_examples/mobilenet_v2_quantized_1x3x224x224",
+    "tinyengine/mcunetv2_large",
+)
+RUNS = 4
+
+
+class Guarded:
+    """Arrays of exactly their size, each between guard bytes."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def put(self, name: str, data: Array) -> None:
+        block = np.full(data.nbytes + 2 * MARGIN, GUARD, np.uint8)
+        block[MARGIN : MARGIN + data.nbytes] = np.frombuffer(data.tobytes(), np.uint8)
+        self.blocks[name] = block
+
+    def get(self, name: str) -> npt.NDArray[np.uint8]:
+        return self.blocks[name][MARGIN:-MARGIN]
+
+    def address(self, name: str) -> int:
+        return int(self.blocks[name].ctypes.data) + MARGIN
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        yield
+        for name, block in self.blocks.items():
+            edges = np.concatenate([block[:MARGIN], block[-MARGIN:]])
+            assert (edges == GUARD).all(), f"wrote around {name}"
+
+
+def lowered(view: OpView) -> tuple[KernelCall, ...]:
+    try:
+        return lower(view)
+    except UnsupportedOpError:
+        pytest.skip(f"no kernel: {view.node.op}")
+
+
+def run_native(op: str, case: OpCase, *, in_place: bool = False) -> list[npt.NDArray[np.uint8]]:
+    """Run the kernels of a case on memory of exactly the declared sizes."""
+    view, memory = view_of(op, case), Guarded()
+    arrays = fresh_arrays(case)
+    for tensor, array in zip(view.inputs, arrays, strict=True):
+        if tensor is not None and array is not None:
+            memory.put(tensor.name, array)
+    for output in view.outputs:
+        memory.put(output.name, np.full(output.size_bytes, 0x77, np.uint8))
+    if in_place:
+        memory.blocks[view.outputs[0].name] = memory.blocks[view.input(0).name]
+    memory.put(SCRATCH, np.full(registry()[op].scratch_bytes(view), 0x33, np.uint8))
+    with memory.whole():
+        for call in lowered(view):
+            bind(call, memory.address)()
+    for tensor, array in zip(view.inputs, arrays, strict=True):
+        if tensor is not None and array is not None and not in_place:
+            is_state = tensor.kind.value == "state"
+            assert is_state or memory.get(tensor.name).tobytes() == array.tobytes()
+    return [memory.get(output.name) for output in view.outputs]
+
+
+@pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
+def test_kernels_equal_the_reference_and_keep_to_their_memory(op: str, case: OpCase) -> None:
+    found = run_native(op, case)
+    for array, expected in zip(found, run_reference(op, case), strict=True):
+        assert array.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
+def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase) -> None:
+    view = view_of(op, case)
+    says = max(scratch_bytes(call) for call in lowered(view))
+    assert registry()[op].scratch_bytes(view) == says
+
+
+IN_PLACE = [
+    (op, case)
+    for op, case in CASES
+    if (0, 0) in registry()[op].in_place
+    and registry()[op].in_place_when(view_of(op, case))
+    and view_of(op, case).input(0).size_bytes == case.outputs[0].size_bytes
+]
+
+
+@pytest.mark.parametrize(("op", "case"), IN_PLACE, ids=[f"{op}-{c.id}" for op, c in IN_PLACE])
+def test_kernels_compute_in_place_where_the_operator_says_so(op: str, case: OpCase) -> None:
+    found = run_native(op, case, in_place=True)
+    assert found[0].tobytes() == run_reference(op, case)[0].tobytes()
+
+
+def test_an_operator_without_a_kernel_is_refused_by_name() -> None:
+    case = next(iter(registry()["resize"].cases()))
+    with pytest.raises(UnsupportedOpError, match="resize"):
+        lower(view_of("resize", case))
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_packing_keeps_every_weight_once(channels: int, depth: int) -> None:
+    matrix = np.arange(1, channels * depth + 1).astype(np.int8).reshape(channels, depth)
+    packed = packed_weights(matrix)
+    np.testing.assert_array_equal(np.sort(packed[packed != 0]), np.sort(matrix.ravel()))
+    assert packed.size % 8 == 0
+
+
+def check_model(path: Path, runs: int) -> None:
+    graph = schedule(bind_dims(load_model(path))).graph
+    plan = build_plan(graph, load_profile("stm32h743"), executor="reference")
+    runner, states = NativeRunner(graph, plan), initial_states(graph)
+    for run in range(runs):
+        inputs = random_inputs(graph, seed=run)
+        expected = evaluate(graph, inputs, states)
+        for name, array in runner.run(inputs).outputs.items():
+            np.testing.assert_array_equal(array, expected[name])
+
+
+@pytest.mark.parametrize("model", KERNEL_MODELS)
+def test_models_in_one_arena_equal_the_reference(model: str, assets: Path) -> None:
+    check_model(assets / "mcu" / f"{model}.tflite", RUNS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", LARGE_MODELS)
+def test_large_models_in_one_arena_equal_the_reference(model: str, assets: Path) -> None:
+    check_model(assets / "mcu" / f"{model}.tflite", 1)

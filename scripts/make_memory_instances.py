@@ -6,9 +6,10 @@ because the pieces fitted together. Two kinds:
 
 rectangle   150 to 450 pieces that fill the rectangle, so that the capacity is the optimum and not a
             byte may be wasted. Guillotine cuts, mixed with pinwheels, which no guillotine makes.
-hard        Pieces cut likewise, of which some were taken out again, from a rectangle that is lower
-            than the capacity or as high: number of buffers, slack and share of bytes in use follow
-            five published instances (C, D, G, J and K of MiniMalloc). Problems that any greedy plan
+hard        Always the largest piece is cut, and some pieces are taken out again; the rectangle is
+            as high as the capacity or a little lower. Number of buffers, slack, share of bytes in
+            use, sizes and durations follow five published instances (C, D, G, J and K of
+            MiniMalloc). Problems that any greedy plan
             solves are thrown away.
 """
 
@@ -52,33 +53,34 @@ class Family:
     """Statistics of a published instance.
 
     ``height`` is the largest sum of live bytes and ``fill`` the mean one, both as a share of the
-    capacity; ``wide`` says how much likelier a piece is cut into two of the full width.
+    capacity. ``time_cuts`` is the share of cuts across time; None cuts the longer side of a piece
+    more often, and near its middle. It was fitted to the quantiles of sizes and durations, to the
+    mean number of live buffers and to the number of distinct times.
     """
 
     buffers: int
     height: float
     fill: float
-    wide: float
+    time_cuts: float | None
 
 
 FAMILIES = {
-    "C": Family(203, 0.991, 0.971, 2.5),
-    "D": Family(213, 0.940, 0.887, 6.0),
-    "G": Family(308, 1.000, 0.622, 0.7),
-    "J": Family(409, 0.943, 0.811, 4.0),
-    "K": Family(454, 1.000, 0.944, 1.0),
+    "C": Family(203, 0.991, 0.971, 0.50),
+    "D": Family(213, 0.940, 0.887, 0.29),
+    "G": Family(308, 1.000, 0.622, None),
+    "J": Family(409, 0.943, 0.811, 0.40),
+    "K": Family(454, 1.000, 0.944, 0.67),
 }
 
 
-def cut(
+def cut_anywhere(
     draw: random.Random, pieces: int, height: int, *, wide: float, pinwheels: float
 ) -> list[Piece]:
     """Cut a rectangle of full width; the largest of three random pieces is cut next."""
     result = [Piece(0, SIDE, height)]
     while len(result) < pieces:
-        chosen = max(
-            draw.sample(range(len(result)), min(3, len(result))), key=lambda i: result[i].area
-        )
+        three = draw.sample(range(len(result)), min(3, len(result)))
+        chosen = max(three, key=lambda i: result[i].area)
         piece = result[chosen]
         if draw.random() < pinwheels and min(piece.width, piece.height) >= 5:
             parts = pinwheel(draw, piece)
@@ -90,20 +92,37 @@ def cut(
     return result
 
 
-def split_time(draw: random.Random, piece: Piece) -> list[Piece]:
+def cut_largest(
+    draw: random.Random, pieces: int, height: int, time_cuts: float | None
+) -> list[Piece]:
+    """Cut the largest piece of a rectangle of full width, again and again."""
+    result = [Piece(0, SIDE, height)]
+    margin = 0.35 if time_cuts is None else 0.0
+    while len(result) < pieces:
+        chosen = max(range(len(result)), key=lambda i: result[i].area)
+        piece = result[chosen]
+        share = time_cuts or piece.width / (piece.width + piece.height / 2)
+        split = split_time if draw.random() < share else split_bytes
+        result[chosen : chosen + 1] = split(draw, piece, margin)
+    return result
+
+
+def split_time(draw: random.Random, piece: Piece, margin: float = 0.0) -> list[Piece]:
     if piece.width < 2:
         return [piece]
-    middle = draw.randint(piece.lower + 1, piece.upper - 1)
+    least = max(1, int(piece.width * margin))
+    middle = draw.randint(piece.lower + least, piece.upper - least)
     return [
         Piece(piece.lower, middle, piece.height),
         Piece(middle, piece.upper, piece.height),
     ]
 
 
-def split_bytes(draw: random.Random, piece: Piece) -> list[Piece]:
+def split_bytes(draw: random.Random, piece: Piece, margin: float = 0.0) -> list[Piece]:
     if piece.height < 2:
         return [piece]
-    below = draw.randint(1, piece.height - 1)
+    least = max(1, int(piece.height * margin))
+    below = draw.randint(least, piece.height - least)
     return [
         Piece(piece.lower, piece.upper, below),
         Piece(piece.lower, piece.upper, piece.height - below),
@@ -144,7 +163,7 @@ def to_buffers(draw: random.Random, pieces: list[Piece]) -> list[Buffer]:
 def make_rectangle(seed: int) -> list[Buffer]:
     """Buffers that fill the capacity over all time."""
     draw = random.Random(f"rectangle {seed}")
-    pieces = cut(
+    pieces = cut_anywhere(
         draw,
         draw.randint(150, 446),
         SIDE,
@@ -162,7 +181,7 @@ def make_hard(seed: int) -> list[Buffer]:
         draw = random.Random(f"hard {name} {seed} {attempt}")
         height = round(family.height * SIDE)
         share = family.fill / family.height
-        pieces = cut(draw, round(family.buffers / share), height, wide=family.wide, pinwheels=0.05)
+        pieces = cut_largest(draw, round(family.buffers / share), height, family.time_cuts)
         buffers = to_buffers(draw, take_out(draw, pieces, round(share * SIDE * height)))
         if best_greedy(buffers, CAPACITY_BYTES)[0] > CAPACITY_BYTES:
             return buffers

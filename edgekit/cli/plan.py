@@ -50,10 +50,15 @@ def plan_buffers(
 ) -> int:
     """Place the buffers of a CSV file; return the exit code (3 where they do not fit)."""
     from edgekit.memory.csvfile import read_buffers, write_offsets
-    from edgekit.memory.planner import plan_offsets
+    from edgekit.memory.planner import NO_NODE_LIMIT, plan_offsets
 
     buffers = read_buffers(source)
-    solution = plan_offsets(buffers, capacity_bytes=capacity, time_limit_s=time_limit_s)
+    solution = plan_offsets(
+        buffers,
+        capacity_bytes=capacity,
+        node_limit=NO_NODE_LIMIT,
+        time_limit_s=time_limit_s,
+    )
     if out is not None and solution.feasible:
         write_offsets(out, buffers, solution.offsets)
     if as_json:

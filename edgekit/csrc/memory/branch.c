@@ -47,21 +47,20 @@ static int64_t slack_of(const ek_search *search, int32_t s) {
 /* Whether a section with `ways` to go on is a better choice than the best one so far. */
 static bool is_better(const ek_search *search, int32_t s, int64_t ways, int32_t best,
                       int64_t best_ways) {
-    const int64_t slack = slack_of(search, s), best_slack = slack_of(search, best);
+    const int64_t floor = search->floor[s], best_floor = search->floor[best];
+    const bool forced = ways <= 1, best_forced = best_ways <= 1;
     switch (search->selection) {
+    case EK_SELECT_FEWEST:
+        return ways != best_ways ? ways < best_ways : floor < best_floor;
+    case EK_SELECT_FORCED:
+        if (forced != best_forced) {
+            return forced;
+        }
+        break;
     case EK_SELECT_LOWEST:
-        if (search->floor[s] != search->floor[best]) {
-            return search->floor[s] < search->floor[best];
-        }
-        return ways < best_ways;
-    case EK_SELECT_TIGHTEST:
-        return slack != best_slack ? slack < best_slack : ways < best_ways;
-    default:
-        if (ways != best_ways && (ways <= 1 || best_ways <= 1)) {
-            return ways < best_ways;
-        }
-        return ways * search->weight[best] < best_ways * search->weight[s];
+        break;
     }
+    return floor != best_floor ? floor < best_floor : ways < best_ways;
 }
 
 static int32_t best_section(const ek_search *search, int32_t begin, int32_t end) {
@@ -81,22 +80,36 @@ static int32_t best_section(const ek_search *search, int32_t begin, int32_t end)
     return best;
 }
 
+/* Order in which candidates are tried: by rank, sooner for each side of the valley that they touch,
+ * since that leaves no narrow gap beside them. */
+static int64_t score(const ek_search *search, int32_t b, int32_t valley_begin, int32_t valley_end) {
+    const int64_t count = search->buffers;
+    const int64_t touched = (search->first[b] == valley_begin) + (search->last[b] == valley_end);
+    return search->rank[b] - touched * 2 * count * count / 5;
+}
+
 /* Fills a frame with a section and all that can come next there: exactly one candidate starts at
  * its floor, or none does. */
 void ek_search_choose(ek_search *search, ek_frame *frame) {
     find_valleys(search, frame->begin, frame->end);
     find_candidates(search, frame->begin, frame->end);
     const int32_t s = best_section(search, frame->begin, frame->end);
+    const int32_t valley_end = search->valley_end[s];
+    int32_t valley_begin = s;
+    while (valley_begin > frame->begin && search->valley_end[valley_begin - 1] == valley_end) {
+        valley_begin--;
+    }
     int32_t *pool = search->pool + search->pool_length;
     const int32_t *live = search->live + (ptrdiff_t)s * search->most_live;
     int32_t count = 0;
-    for (int32_t i = 0; i < search->live_count[s]; i++) {
+    for (int32_t i = (int32_t)search->done[s]; i < search->live_count[s]; i++) {
         const int32_t b = live[i];
-        if (!ek_is_unplaced(search, b) || !search->is_candidate[b]) {
+        if (!search->is_candidate[b]) {
             continue;
         }
+        const int64_t own = score(search, b, valley_begin, valley_end);
         int32_t j = count++;
-        for (; j > 0 && search->rank[pool[j - 1]] > search->rank[b]; j--) {
+        for (; j > 0 && score(search, pool[j - 1], valley_begin, valley_end) > own; j--) {
             pool[j] = pool[j - 1];
         }
         pool[j] = b;

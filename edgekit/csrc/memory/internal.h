@@ -39,11 +39,15 @@ typedef struct ek_frame {
     int32_t reserved;
 } ek_frame;
 
+/* Which section decides next. */
 typedef enum ek_selection {
-    EK_SELECT_FEWEST,  /* fewest ways to go on, by the weight of past failures */
-    EK_SELECT_LOWEST,  /* lowest floor */
-    EK_SELECT_TIGHTEST /* least slack */
+    EK_SELECT_FEWEST, /* fewest ways to go on, then the lowest floor */
+    EK_SELECT_LOWEST, /* lowest floor, then the fewest ways */
+    EK_SELECT_FORCED  /* one with a single way, then the lowest floor */
 } ek_selection;
+
+/* Which of its candidates is tried first: the one with the largest ... */
+typedef enum ek_ordering { EK_ORDER_WIDTH, EK_ORDER_AREA, EK_ORDER_HEIGHT } ek_ordering;
 
 typedef struct ek_search {
     int32_t buffers, sections, words, most_live;
@@ -55,16 +59,16 @@ typedef struct ek_search {
     int32_t *twin;         /* an equal buffer that is placed before, or -1 */
     int32_t *source;       /* index in the caller's array */
     int32_t *placed_order;
-    int32_t *rank; /* lower is tried first */
+    int32_t *rank; /* lower is tried first; unique */
     int32_t *scratch;
     uint8_t *is_candidate;
     uint64_t *zobrist; /* two a buffer */
 
     /* Per section. */
     int32_t *buffers_begin; /* first buffer that starts there; sections + 1 entries */
-    int64_t *weight;
     int32_t *candidate_count, *valley_end;
-    int32_t *live, *live_count; /* buffers of a section, nearly sorted by lowest offset */
+    int32_t *live, *live_count; /* buffers of a section: the placed ones, then those to come,
+                                   nearly sorted by lowest offset */
     uint64_t *dirty;
 
     /* Bit sets of buffers, `words` words each. */
@@ -74,6 +78,7 @@ typedef struct ek_search {
     int64_t *variables;
     uint64_t *stamps;
     int32_t variable_count;
+    int64_t *done;      /* section: how many of its buffers are placed */
     int64_t *floor;     /* section: no buffer to come starts below */
     int64_t *top;       /* section: end of the highest placed buffer */
     int64_t *remaining; /* section: sum of sizes to come */
@@ -116,7 +121,7 @@ ek_failure ek_search_hash(const ek_search *search, int32_t begin, int32_t end);
 ek_memory_outcome ek_search_descend(ek_search *search, int32_t begin, int32_t end);
 
 /* order.c */
-void ek_search_order(ek_search *search, int32_t ordering, bool shuffle);
+void ek_search_order(ek_search *search, ek_ordering ordering, bool shuffle);
 void ek_sort(int32_t *items, int32_t count, bool (*before)(const void *, int32_t, int32_t),
              const void *context);
 uint64_t ek_mix(uint64_t value);

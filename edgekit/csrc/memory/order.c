@@ -42,49 +42,38 @@ void ek_sort(int32_t *items, int32_t count, bool (*before)(const void *, int32_t
     }
 }
 
-typedef struct ordering {
+typedef struct order {
     const ek_search *search;
-    int32_t kind;
-} ordering;
+    ek_ordering ordering;
+} order;
 
-static int64_t widest(const ek_search *search, int32_t b) {
+static int64_t width(const ek_search *search, int32_t b) {
     return search->last[b] - search->first[b];
 }
 
-/* Largest sum of bytes to come in any section of the buffer, at the root of the search. */
-static int64_t pressure(const ek_search *search, int32_t b) {
-    int64_t largest = 0;
-    for (int32_t s = search->first[b]; s < search->last[b]; s++) {
-        if (search->remaining[s] > largest) {
-            largest = search->remaining[s];
-        }
+static int64_t key_of(const ek_search *search, ek_ordering ordering, int32_t b) {
+    switch (ordering) {
+    case EK_ORDER_WIDTH:
+        return width(search, b);
+    case EK_ORDER_AREA:
+        /* Coarser where the product would leave 64 bits. */
+        return width(search, b) * (search->size[b] >> (search->capacity >> 40 ? 20 : 0));
+    case EK_ORDER_HEIGHT:
+        break;
     }
-    return largest;
-}
-
-static int64_t key_of(const ek_search *search, int32_t kind, int32_t b) {
-    switch (kind) {
-    case 0:
-        return pressure(search, b);
-    case 1:
-        return widest(search, b);
-    case 2:
-        /* Sizes below 2^62 / sections keep the product in range; coarser units do no harm. */
-        return widest(search, b) * (search->size[b] >> (search->capacity >> 40 ? 20 : 0));
-    default:
-        return search->size[b];
-    }
+    return search->size[b];
 }
 
 static bool earlier(const void *context, int32_t a, int32_t b) {
-    const ordering *order = context;
-    const ek_search *search = order->search;
-    const int64_t key_a = key_of(search, order->kind, a), key_b = key_of(search, order->kind, b);
+    const order *by = context;
+    const ek_search *search = by->search;
+    const int64_t key_a = key_of(search, by->ordering, a);
+    const int64_t key_b = key_of(search, by->ordering, b);
     if (key_a != key_b) {
         return key_a > key_b;
     }
-    if (widest(search, a) != widest(search, b)) {
-        return widest(search, a) > widest(search, b);
+    if (width(search, a) != width(search, b)) {
+        return width(search, a) > width(search, b);
     }
     if (search->size[a] != search->size[b]) {
         return search->size[a] > search->size[b];
@@ -92,16 +81,16 @@ static bool earlier(const void *context, int32_t a, int32_t b) {
     return a < b;
 }
 
-/* Ranks the buffers: 0 by pressure, 1 by width, 2 by area, 3 by size; the largest first.
- * A shuffled rank falls by up to a third of the number of buffers. */
-void ek_search_order(ek_search *search, int32_t kind, bool shuffle) {
+/* Ranks the buffers, those with the largest key first. A shuffled rank falls by up to a third of
+ * the number of buffers. */
+void ek_search_order(ek_search *search, ek_ordering ordering, bool shuffle) {
     const int32_t count = search->buffers;
     int32_t *items = search->scratch;
-    const ordering order = {search, kind};
+    const order by = {search, ordering};
     for (int32_t b = 0; b < count; b++) {
         items[b] = b;
     }
-    ek_sort(items, count, earlier, &order);
+    ek_sort(items, count, earlier, &by);
     for (int32_t position = 0; position < count; position++) {
         search->rank[items[position]] = position;
     }

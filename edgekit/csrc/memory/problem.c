@@ -52,13 +52,14 @@ static size_t failure_slots(size_t buffers) {
 }
 
 static void layout_variables(ek_search *search, size_t n, uint8_t *memory, size_t *used) {
-    search->variable_count = (int32_t)(7 * n);
-    search->stamps = take(memory, used, 7 * n, sizeof(uint64_t));
-    search->variables = take(memory, used, 7 * n, sizeof(int64_t));
+    search->variable_count = (int32_t)(8 * n);
+    search->stamps = take(memory, used, 8 * n, sizeof(uint64_t));
+    search->variables = take(memory, used, 8 * n, sizeof(int64_t));
     if (memory == NULL) {
         return;
     }
-    search->floor = search->variables;
+    search->done = search->variables;
+    search->floor = search->done + n;
     search->top = search->floor + n;
     search->remaining = search->top + n;
     search->crossing = search->remaining + n;
@@ -80,7 +81,6 @@ size_t ek_search_layout(ek_search *search, size_t n, size_t most_live, void *wor
     search->alignment = take(m, &used, n, sizeof(int64_t));
     search->highest_offset = take(m, &used, n, sizeof(int64_t));
     search->offset = take(m, &used, n, sizeof(int64_t));
-    search->weight = take(m, &used, n, sizeof(int64_t));
     search->zobrist = take(m, &used, 2 * n, sizeof(uint64_t));
     search->first = take(m, &used, n, sizeof(int32_t));
     search->last = take(m, &used, n, sizeof(int32_t));
@@ -99,7 +99,7 @@ size_t ek_search_layout(ek_search *search, size_t n, size_t most_live, void *wor
     search->overlaps = take(m, &used, n * words, sizeof(uint64_t));
     search->live = take(m, &used, n * most_live, sizeof(int32_t));
     layout_variables(search, n, m, &used);
-    search->trail_capacity = (n < TRAIL_FRAMES ? n + 8 : TRAIL_FRAMES) * 7 * n;
+    search->trail_capacity = (n < TRAIL_FRAMES ? n + 8 : TRAIL_FRAMES) * 8 * n;
     search->trail = take(m, &used, search->trail_capacity, sizeof(ek_change));
     search->frame_capacity = (int32_t)(8 * n + 64);
     search->frames = take(m, &used, 8 * n + 64, sizeof(ek_frame));
@@ -315,8 +315,8 @@ bool ek_search_prepare(ek_search *search, const ek_memory_buffer *buffers, int64
     int64_t rounding = 1;
     number_buffers(search, buffers);
     search->unit_bytes = find_unit(buffers, search->buffers, &rounding);
-    memset(search->stamps, 0, 7 * n * sizeof(uint64_t));
-    memset(search->variables, 0, 7 * n * sizeof(int64_t));
+    memset(search->stamps, 0, 8 * n * sizeof(uint64_t));
+    memset(search->variables, 0, 8 * n * sizeof(int64_t));
     memset(search->live_count, 0, n * sizeof(int32_t));
     memset(search->is_candidate, 0, n);
     memset(search->dirty, 0, words * sizeof(uint64_t));
@@ -330,9 +330,6 @@ bool ek_search_prepare(ek_search *search, const ek_memory_buffer *buffers, int64
             return false;
         }
         link_buffer(search, b);
-    }
-    for (int32_t s = 0; s < search->sections; s++) {
-        search->weight[s] = 1024;
     }
     const bool open = ek_search_propagate(search, 0, search->sections);
     search->trail_length = 0;

@@ -21,12 +21,6 @@ void ek_search_undo(ek_search *search, const ek_frame *frame) {
     }
 }
 
-static void blame(ek_search *search, int32_t begin, int32_t end) {
-    for (int32_t s = begin; s < end; s++) {
-        search->weight[s] += 1024 / (end - begin);
-    }
-}
-
 static void mark_range(ek_search *search, int32_t begin, int32_t end) {
     for (int32_t s = begin; s < end; s++) {
         ek_mark(search, s);
@@ -43,7 +37,6 @@ static void clear_marks(ek_search *search, int32_t begin, int32_t end) {
 static bool raise_lowest(ek_search *search, int32_t b, int64_t offset) {
     const int64_t aligned = ek_round_up(offset, search->alignment[b]);
     if (aligned > search->highest_offset[b]) {
-        blame(search, search->first[b], search->last[b]);
         return false;
     }
     ek_search_set(search, &search->lowest[b], aligned);
@@ -54,9 +47,9 @@ static bool raise_lowest(ek_search *search, int32_t b, int64_t offset) {
 /* Renews what is known of a section. Its buffers are tasks of one machine with release times, the
  * lowest offsets: in order of release they end as low as possible. */
 static bool renew_section(ek_search *search, int32_t s) {
-    int32_t *live = search->live + (ptrdiff_t)s * search->most_live;
+    int32_t *live = search->live + (ptrdiff_t)s * search->most_live + search->done[s];
     const int64_t *lowest = search->lowest;
-    const int32_t count = search->live_count[s];
+    const int32_t count = search->live_count[s] - (int32_t)search->done[s];
     for (int32_t i = 1; i < count; i++) {
         const int32_t b = live[i];
         int32_t j = i;
@@ -65,28 +58,20 @@ static bool renew_section(ek_search *search, int32_t s) {
         }
         live[j] = b;
     }
-    int64_t end = search->top[s], next_top = INT64_MAX, floor = -1;
+    int64_t end = search->top[s], next_top = INT64_MAX;
     for (int32_t i = 0; i < count; i++) {
-        const int32_t b = live[i];
-        if (!ek_is_unplaced(search, b)) {
-            continue;
-        }
-        const int64_t low = lowest[b], top = low + search->size[b];
-        floor = floor < 0 ? low : floor;
-        end = (low > end ? low : end) + search->size[b];
-        next_top = top < next_top ? top : next_top;
+        const int64_t low = lowest[live[i]], size = search->size[live[i]];
+        end = (low > end ? low : end) + size;
+        next_top = low + size < next_top ? low + size : next_top;
     }
+    const int64_t floor = count > 0 ? lowest[live[0]] : search->floor[s];
     if (search->next_top[s] != next_top) {
         ek_search_set(search, &search->next_top[s], next_top);
     }
     if (floor > search->floor[s]) {
         ek_search_set(search, &search->floor[s], floor);
     }
-    if (end > search->capacity) {
-        blame(search, s, s + 1);
-        return false;
-    }
-    return true;
+    return end <= search->capacity;
 }
 
 /* A buffer whose lowest offset lies above its support waits for another one to rest on. */
@@ -142,6 +127,20 @@ bool ek_search_propagate(ek_search *search, int32_t begin, int32_t end) {
     return open;
 }
 
+/* Moves a buffer behind the placed ones of a section. Whoever undoes it finds it there, since only
+ * those after it have been moved meanwhile. */
+static void count_as_done(ek_search *search, int32_t b, int32_t s) {
+    int32_t *live = search->live + (ptrdiff_t)s * search->most_live;
+    const int64_t done = search->done[s];
+    int64_t i = done;
+    while (live[i] != b) {
+        i++;
+    }
+    live[i] = live[done];
+    live[done] = b;
+    ek_search_set(search, &search->done[s], done + 1);
+}
+
 static bool lift_overlapping(ek_search *search, int32_t b, int32_t begin, int32_t end) {
     const int64_t top = search->offset[b] + search->size[b];
     const uint64_t *overlaps = search->overlaps + (ptrdiff_t)b * search->words;
@@ -171,6 +170,7 @@ bool ek_search_place(ek_search *search, int32_t b, int32_t begin, int32_t end) {
     for (int32_t s = search->first[b]; s < search->last[b]; s++) {
         ek_search_set(search, &search->remaining[s], search->remaining[s] - search->size[b]);
         ek_search_set(search, &search->top[s], top);
+        count_as_done(search, b, s);
         ek_search_set(search, &search->floor[s], top);
         if (s + 1 < search->last[b]) {
             ek_search_set(search, &search->crossing[s], search->crossing[s] - 1);
@@ -188,10 +188,9 @@ bool ek_search_place(ek_search *search, int32_t b, int32_t begin, int32_t end) {
 bool ek_search_waste(ek_search *search, int32_t section, int32_t begin, int32_t end) {
     const int64_t floor = search->floor[section];
     const int32_t *live = search->live + (ptrdiff_t)section * search->most_live;
-    for (int32_t i = 0; i < search->live_count[section]; i++) {
+    for (int32_t i = (int32_t)search->done[section]; i < search->live_count[section]; i++) {
         const int32_t b = live[i];
-        if (ek_is_unplaced(search, b) && search->lowest[b] <= floor &&
-            !raise_lowest(search, b, floor + 1)) {
+        if (search->lowest[b] <= floor && !raise_lowest(search, b, floor + 1)) {
             clear_marks(search, begin, end);
             return false;
         }

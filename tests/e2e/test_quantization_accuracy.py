@@ -112,7 +112,7 @@ def vectors(run: Runner, images: list[Floats]) -> npt.NDArray[np.float64]:
 
 
 def unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 @pytest.mark.full
@@ -134,8 +134,8 @@ def test_face_embeddings_verify_the_same_pairs(assets: Path, faces: Faces) -> No
 
     rows = {name: row for row, name in enumerate(names)}
     pairs = faces.pairs()
-    first, second = ([rows[pair[side]] for pair in pairs] for side in (0, 1))
-    same = np.array([pair[2] for pair in pairs])
+    first, second = [rows[a] for a, _, _ in pairs], [rows[b] for _, b, _ in pairs]
+    same = np.array([is_same for _, _, is_same in pairs])
     exact_scores = (exact[first] * exact[second]).sum(axis=1)
     rounded_scores = (rounded[first] * rounded[second]).sum(axis=1)
     threshold = best_threshold(exact_scores, same)

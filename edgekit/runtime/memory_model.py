@@ -65,7 +65,8 @@ LITERT_POLICY = ReusePolicy(with_scratch=False, in_place_ops=frozenset())
 
 LITERT_COST = LibraryCost(base_bytes=3_500_000, node_bytes=20_000)
 """Measured with ai-edge-litert on x86-64 Linux, one thread, int8 and float models of 3 to 164
-nodes: the sum of all parts is within 7 % of the growth, but for one model with 64 nodes (-22 %)."""
+nodes: the sum of all parts is within 8 % of the growth, but for two with many small layers, which
+grow by 16 and 34 % more (docs/runtime.md)."""
 
 POLICIES: Mapping[str, ReusePolicy] = {
     "onnxruntime": ONNXRUNTIME_POLICY,

@@ -16,15 +16,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.converters.emitters.c_call import CallSite, CCall
-from edgekit.converters.emitters.c_calls import calls_of
-from edgekit.converters.emitters.c_weights import ConstantPool, c_type, comment_text, shape_text
+from edgekit.converters.emitters.c_weights import (
+    ConstantPool,
+    c_float,
+    c_integer,
+    c_type,
+    comment_text,
+    shape_text,
+)
 from edgekit.errors import InternalError, PlacementError
 from edgekit.graph import Graph, Node, Tensor
 from edgekit.lifetimes import scratch_name, view_pair
 from edgekit.ops.evaluate import initial_state
 from edgekit.ops.spec import OpView
 from edgekit.plan import Compute, Plan, PlannedBuffer
+from edgekit.runtime.lowering import SCRATCH, KernelCall, lower
+from edgekit.runtime.lowering.call import Field
 
 ARENA_ALIGNMENT = 16
 
@@ -137,11 +144,35 @@ class _Emitter:
 
     def _call(self, node: Node) -> str:
         view = OpView.of(self.graph, node)
+        return "".join(self._call_text(call, view) for call in lower(view))
+
+    def _call_text(self, call: KernelCall, view: OpView) -> str:
+        fields = "".join(
+            f"            .{name} = {self._field(value, f'{name} of {view.node.name}')},\n"
+            for name, value in call.fields.items()
+        )
+        places = (self._argument(name, view.node) for name in call.arguments)
+        arguments = ", ".join(("&params", *places))
+        return (
+            f"    {{ /* {comment_text(view.node.where)} */\n"
+            f"        static const {call.params_type} params = {{\n{fields}        }};\n"
+            f"        status = {call.function}({arguments});\n"
+            "        if (status != EK_STATUS_OK) {\n            return status;\n        }\n    }\n"
+        )
+
+    def _argument(self, name: str, node: Node) -> str:
+        if name != SCRATCH:
+            return self.place(name)
         scratch = self.buffers.get(scratch_name(node))
-        where = f"AT({scratch.offset_bytes})" if scratch else "0"
-        size_bytes = scratch.size_bytes if scratch else 0
-        site = CallSite(view, self.place, self.pool, (where, size_bytes))
-        return "".join(_call_text(call, view) for call in calls_of(site))
+        return f"AT({scratch.offset_bytes})" if scratch else "0"
+
+    def _field(self, value: Field, what: str) -> str:
+        if isinstance(value, np.ndarray):
+            element = "float" if value.dtype.kind == "f" else f"{value.dtype.name}_t"
+            return self.pool.array(value, element, what)
+        if isinstance(value, tuple):
+            return "{" + ", ".join(map(c_integer, value)) + "}"
+        return c_float(value) if isinstance(value, float) else c_integer(int(value))
 
     def _header(self) -> str:
         upper = self.prefix.upper()
@@ -210,17 +241,6 @@ class _Emitter:
             outputs=len(self.graph.outputs),
             sizes=sizes,
         )
-
-
-def _call_text(call: CCall, view: OpView) -> str:
-    fields = "".join(f"            .{name} = {value},\n" for name, value in call.params.items())
-    arguments = ", ".join(("&params", *call.arguments))
-    return (
-        f"    {{ /* {comment_text(view.node.where)} */\n"
-        f"        static const {call.params_type} params = {{\n{fields}        }};\n"
-        f"        status = {call.function}({arguments});\n"
-        "        if (status != EK_STATUS_OK) {\n            return status;\n        }\n    }\n"
-    )
 
 
 def _describe(tensor: Tensor) -> str:

@@ -99,7 +99,7 @@ def _values(flat: Array) -> str:
         texts = [c_float(value) for value in flat.tolist()]
     else:
         # The least value of a type has no literal of its own: its negation would overflow.
-        texts = [_integer(value) for value in flat.astype(np.int64).tolist()]
+        texts = [c_integer(value) for value in flat.astype(np.int64).tolist()]
     lines = [
         "    " + ", ".join(texts[at : at + LINE_VALUES]) + ",\n"
         for at in range(0, len(texts), LINE_VALUES)
@@ -107,5 +107,6 @@ def _values(flat: Array) -> str:
     return "".join(lines) or "    0,\n"
 
 
-def _integer(value: int) -> str:
+def c_integer(value: int) -> str:
+    """Return an integer literal of at most 32 bits."""
     return "(-2147483647 - 1)" if value == -(2**31) else str(value)

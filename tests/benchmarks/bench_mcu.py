@@ -27,7 +27,7 @@ from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import EmulatedBoard, output_arrays
 from edgekit.emulators.qemu_board import SHORT_PERIOD, machine_of
-from edgekit.graph import Graph
+from edgekit.graph import Graph, Tensor
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
@@ -82,12 +82,14 @@ def planned(path: Path) -> tuple[Graph, Plan]:
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.integers(-128, 128, graph.tensors[name].static_shape).astype(np.int8)
-        if graph.tensors[name].dtype.value == "int8"
-        else rng.normal(size=graph.tensors[name].static_shape).astype(np.float32)
-        for name in graph.inputs
-    }
+    return {name: random_array(graph.tensors[name], rng) for name in graph.inputs}
+
+
+def random_array(tensor: Tensor, rng: np.random.Generator) -> Array:
+    if tensor.dtype.is_float:
+        return rng.normal(size=tensor.static_shape).astype(tensor.dtype.numpy)
+    limits = np.iinfo(tensor.dtype.numpy)
+    return rng.integers(limits.min, limits.max + 1, tensor.static_shape).astype(tensor.dtype.numpy)
 
 
 def board_on(core_name: str, graph: Graph, plan: Plan, folder: Path, program: str) -> EmulatedBoard:

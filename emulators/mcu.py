@@ -120,7 +120,7 @@ def emulated_board(
     check_fit(plan)
     layout = machine_layout(profile, machine_of(core))
     model = emit_c(graph, plan, c_identifier(graph.name))
-    image = build_image(model.files, core, layout, directory)
+    image = build_image(model.files, core, layout, directory, uses_float=model.uses_float)
     return EmulatedBoard(graph, profile, core, model, image)
 
 

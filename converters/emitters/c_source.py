@@ -49,6 +49,8 @@ class CModel:
         RAM for activations, states and scratch; constants in flash.
     inputs, outputs : tuple of int
         Bytes of each.
+    uses_float : bool
+        Whether any tensor holds floats.
     """
 
     prefix: str
@@ -57,6 +59,7 @@ class CModel:
     weights_bytes: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    uses_float: bool
 
 
 def emit_c(graph: Graph, plan: Plan, prefix: str = "model") -> CModel:
@@ -123,6 +126,7 @@ class _Emitter:
             weights_bytes=self.pool.size_bytes,
             inputs=tuple(self.graph.tensors[name].size_bytes for name in self.graph.inputs),
             outputs=tuple(self.graph.tensors[name].size_bytes for name in self.graph.outputs),
+            uses_float=any(tensor.dtype.is_float for tensor in self.graph.tensors.values()),
         )
 
     @property

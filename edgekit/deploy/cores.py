@@ -6,7 +6,7 @@ SysTick runs at the machine's clock. With ``-icount shift=6`` every instruction 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INSTRUCTION_NS = 64
 """Virtual time of one instruction under ``-icount shift=6``."""
@@ -81,6 +81,16 @@ class Core:
     zig_cpu: str
     kernels: tuple[str, ...] = ()
     machine: Machine | None = None
+
+    def without_float(self) -> Core:
+        """Return the core with its floating-point unit left off, where vectors do not need it.
+
+        Exceptions then stack eight registers instead of 26.
+        """
+        if "cortex_m_mve" in self.kernels:
+            return self
+        flags = (self.gcc_flags[0], "-mfloat-abi=soft")
+        return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi")
 
 
 def _mps2(name: str, arena: Span) -> Machine:

@@ -40,6 +40,14 @@ ALWAYS = ("startup.c", "memory_functions.c")
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "bare": ("main_bare.c",),
     "bench": ("main_bench.c", "guards.c", "semihosting.c", "ticks.c"),
+    "monitor_stm32f4": (
+        "main_monitor.c",
+        "ticks.c",
+        "uart_stm32f4.c",
+        "../monitor/frame.c",
+        "../monitor/monitor.c",
+        "../monitor/update.c",
+    ),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""
 
@@ -102,6 +110,7 @@ def build_image(
     toolchain: Toolchain | None = None,
     stack_bytes: int | None = None,
     defines: Sequence[str] = (),
+    uses_float: bool = True,
 ) -> FirmwareImage:
     """Compile and link firmware.
 
@@ -122,6 +131,8 @@ def build_image(
         ``STACK_BYTES`` where there are none.
     defines : sequence of str
         Macros, as ``NAME=VALUE``.
+    uses_float : bool
+        Whether the model computes with floats; otherwise the floating-point unit stays off.
 
     Raises
     ------
@@ -131,6 +142,7 @@ def build_image(
         If the compiler refuses the sources, or a memory of the device overflows.
     """
     chosen = toolchain or require_toolchain()
+    core = core if uses_float else core.without_float()
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in generated.items():
         (directory / name).write_bytes(content)

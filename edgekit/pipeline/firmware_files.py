@@ -88,7 +88,9 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
     layout = board_layout(profile)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
         core = CORES[profile.toolchain]
-        image = build_image(model.files, core, layout, Path(name), program=PROGRAM)
+        image = build_image(
+            model.files, core, layout, Path(name), program=PROGRAM, uses_float=model.uses_float
+        )
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
     return FirmwareFiles(files, _sizes(image))

@@ -1,9 +1,9 @@
-"""Instructions, RAM and flash of firmware beside its neighbours: ``bench_mcu.py [MODEL ...]``.
+"""Firmware beside its neighbours: ``python -m tests.benchmarks.bench_mcu [MODEL ...]``.
 
-Every MLPerf Tiny model (or the models named) is converted, built for Cortex-M3, M4 and M55, booted
-under QEMU on random inputs and compared with the reference bit for bit. Neighbours: CMSIS-NN
-(commit 99f736a) called by generated code, gcc 12.2 -Ofast, counted in the same machines; TensorFlow
-Lite Micro's arena ("head") from ``tflite_micro`` on the same files.
+Instructions, RAM and flash: every MLPerf Tiny model (or the models named) is built for Cortex-M3,
+M4 and M55, booted under QEMU on random inputs and compared with the reference bit for bit.
+Neighbours: CMSIS-NN (commit 99f736a) called by generated code, gcc 12.2 -Ofast, counted in the same
+machines; TensorFlow Lite Micro's arena ("head") from ``tflite_micro`` on the same files.
 """
 
 from __future__ import annotations
@@ -18,22 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.converters.emitters.c_source import c_identifier, emit_c
-from edgekit.converters.importers import load_model
-from edgekit.converters.layout import to_layout
-from edgekit.converters.passes import simplify
 from edgekit.deploy.cores import CORES
 from edgekit.deploy.firmware import FirmwareImage, build_image
 from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import EmulatedBoard, output_arrays
 from edgekit.emulators.qemu_board import SHORT_PERIOD, machine_of
-from edgekit.graph import Graph, Tensor
+from edgekit.graph import Graph
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
-from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
-from edgekit.schedule import schedule
-from edgekit.shapes import bind_dims
+from tests.mcu_models import planned, random_inputs
 
 CORE_NAMES = ("cortex-m3", "cortex-m4", "cortex-m55")
 INPUTS = 3
@@ -74,30 +69,14 @@ def models() -> Iterator[Path]:
         yield Path(folder) / "mcu" / "mlperf_tiny" / name
 
 
-def planned(path: Path) -> tuple[Graph, Plan]:
-    graph = to_layout(bind_dims(simplify(load_model(path))), "NHWC")
-    ordered = schedule(graph).graph
-    return ordered, build_plan(ordered, load_profile("stm32h743"), executor="reference")
-
-
-def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    return {name: random_array(graph.tensors[name], rng) for name in graph.inputs}
-
-
-def random_array(tensor: Tensor, rng: np.random.Generator) -> Array:
-    if tensor.dtype.is_float:
-        return rng.normal(size=tensor.static_shape).astype(tensor.dtype.numpy)
-    limits = np.iinfo(tensor.dtype.numpy)
-    return rng.integers(limits.min, limits.max + 1, tensor.static_shape).astype(tensor.dtype.numpy)
-
-
 def board_on(core_name: str, graph: Graph, plan: Plan, folder: Path, program: str) -> EmulatedBoard:
     core = CORES[core_name]
     machine = machine_of(core)
     layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
     model = emit_c(graph, plan, c_identifier(graph.name))
-    image = build_image(model.files, core, layout, folder, program=program)
+    image = build_image(
+        model.files, core, layout, folder, program=program, uses_float=model.uses_float
+    )
     return EmulatedBoard(graph, load_profile("stm32h743"), core, model, image)
 
 

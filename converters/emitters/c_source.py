@@ -239,11 +239,13 @@ class _Emitter:
     def _binding(self) -> str:
         names = (*self.graph.inputs, *self.graph.outputs)
         sizes = ", ".join(str(self.graph.tensors[name].size_bytes) for name in names)
+        first = self.graph.tensors[self.graph.outputs[0]]
         return _BINDING.format(
             prefix=self.prefix,
             inputs=len(self.graph.inputs),
             outputs=len(self.graph.outputs),
             sizes=sizes,
+            output_type=c_type(first.dtype, where=first.name),
         )
 
 
@@ -346,6 +348,9 @@ _BINDING = """\
 #define EK_MODEL_INIT {prefix}_init
 #define EK_MODEL_TENSOR {prefix}_tensor
 #define EK_MODEL_RUN {prefix}_run
+
+/* Elements of the first output. */
+#define EK_MODEL_OUTPUT_TYPE {output_type}
 
 /* Bytes of the inputs, then of the outputs. */
 static const uint32_t ek_model_tensor_bytes[] = {{{sizes}}};

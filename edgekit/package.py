@@ -8,6 +8,7 @@
     graph.json            structure, and weights.safetensors: for the reference and native executors
     model.onnx            for onnxruntime
     model.tflite          for LiteRT
+    firmware/             sources and image for microcontrollers
     blobs/*.ekb           layouts of our own (edgekit.blob)
     tokenizer.json, ...   whatever the application needs beside the model
 

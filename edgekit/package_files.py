@@ -106,7 +106,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     PackageError
         If the disk is full or the place cannot be written; nothing is left behind.
     """
-    _check_replaceable(target)
+    check_replaceable(target)
     staging = target.with_name(f".{target.name}.{os.getpid()}.new")
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
@@ -145,7 +145,8 @@ def write_parts(root: Path, sources: Mapping[str, Source]) -> tuple[Part, ...]:
     return tuple(describe_part(root, name) for name in sorted(sources))
 
 
-def _check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Refuse a place that holds something else than a package (UsageError)."""
     if not target.exists() and not target.is_symlink():
         return
     is_package = target.is_dir() and not target.is_symlink() and (target / MANIFEST_NAME).is_file()

@@ -97,7 +97,9 @@ class Quality:
         if self.accuracy_drop is None:
             return text
         if self.labelled:
-            return f"{text}, {100 * self.accuracy_drop:.2f} points of accuracy lost"
+            points = 100 * self.accuracy_drop
+            change = "gained" if points < 0 else "lost"
+            return f"{text}, {abs(points):.2f} points of accuracy {change}"
         return f"{text}, another class than float for {100 * self.accuracy_drop:.2f} % of samples"
 
 

@@ -31,11 +31,19 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays as one ``.npz`` file; it appears complete or not at all."""
+    """Write arrays as one ``.npz`` file; it appears complete or not at all.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written there.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
             np.savez(file, **dict(arrays))  # type: ignore[arg-type]
         partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from edgekit.errors import ProfileError, UnsupportedOpError
 from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
 from edgekit.package import Package, PackageContent, write_package
+from edgekit.package_files import check_replaceable
 from edgekit.package_manifest import ModelFacts
 from edgekit.pipeline.firmware_files import FirmwareFiles, firmware_files
 from edgekit.pipeline.firmware_route import convert_for_firmware
@@ -121,6 +122,8 @@ def convert_recipe(
     route = route_of(profile)
     step("reading the model")
     source = read_source(recipe.model, recipe.dim)
+    if not recipe.dry_run:
+        check_replaceable(_target(recipe, source, profile))
     step("simplifying the graph")
     graph = simplify(source.graph)
     data = calibration or recipe.calibration or source.calibration
@@ -241,7 +244,6 @@ def _hint(product: Product, profile: DeviceProfile) -> str:
 
 
 def _write(job: Job, product: Product, plan: Plan, firmware: FirmwareFiles) -> Package:
-    out = job.recipe.out or f"{job.source.name}.{job.profile.name}.edgekit"
     declared = job.graph if product.executor == "onnxruntime" else product.graph
     content = PackageContent(
         model=ModelFacts.of(declared, macs=graph_macs(job.bound)),
@@ -253,7 +255,11 @@ def _write(job: Job, product: Product, plan: Plan, firmware: FirmwareFiles) -> P
         recipe=msgspec.to_builtins(msgspec.structs.replace(job.recipe, out="")),
         accuracy=product.accuracy,
     )
-    return write_package(Path(out), content)
+    return write_package(_target(job.recipe, job.source, job.profile), content)
+
+
+def _target(recipe: Recipe, source: SourceModel, profile: DeviceProfile) -> Path:
+    return Path(recipe.out or f"{source.name}.{profile.name}.edgekit")
 
 
 def _source_notes(source: SourceModel) -> tuple[str, ...]:

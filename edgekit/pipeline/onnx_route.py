@@ -30,7 +30,8 @@ def convert_for_onnxruntime(job: Job) -> Product:
     Raises
     ------
     CalibrationError
-        If int8 was asked for, needs calibration data, and there is none.
+        If there is calibration data that does not suit the model, or int8 was asked for, needs
+        calibration data, and there is none.
     AccuracyError
         If no precision passes the gate.
     """
@@ -51,6 +52,8 @@ def convert_for_onnxruntime(job: Job) -> Product:
 
 
 def _candidates(job: Job) -> tuple[dict[str, Candidate], tuple[str, ...]]:
+    if job.calibration is not None and not job.batches:  # reading it tells what is wrong with it
+        raise CalibrationError("the calibration data holds no samples")
     wanted = job.recipe.precision
     makers: dict[str, Callable[[Job], Candidate]] = {
         "float32": _float32,

@@ -89,7 +89,7 @@ def weigh(job: Job, candidates: Mapping[str, Candidate], executor: str) -> Choic
             continue
         options[name] = PrecisionOption(latency_s, candidate.weights_bytes, candidate.quality)
     if not options:
-        raise PlacementError("\n".join(refusals.values()))
+        raise PlacementError("\n".join(dict.fromkeys(refusals.values())))
     choice = choose_precision(options, gate=job.gate)
     taken = candidates[choice.precision]
     accuracy = _record(taken, options, refusals, choice.precision, choice.reasons)

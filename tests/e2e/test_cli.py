@@ -94,6 +94,33 @@ def test_wrong_usage_is_explained(edgekit: Edgekit, arguments: tuple[str, ...], 
     assert answer.out == ""
 
 
+def test_calibration_data_that_cannot_be_used_is_no_reason_for_float(
+    edgekit: Edgekit, tmp_path: Path
+) -> None:
+    answer = edgekit("convert", "--device", "pixel8", "--calibration", tmp_path / "none.npz")
+    assert answer.code == 2
+    assert "none.npz" in answer.err
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(
+    edgekit: Edgekit, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").touch()
+    answer = edgekit("convert", "--device", "pixel8", "--out", tmp_path)
+    assert answer.code == 2
+    assert "choose another --out" in answer.err
+    assert "choosing the precision" not in answer.err
+
+
+def test_outputs_that_cannot_be_written_are_named(
+    edgekit: Edgekit, phone_package: Path, one_input: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "missing" / "outputs.npz"
+    answer = edgekit("run", phone_package, "--input", one_input, "--output", target)
+    assert answer.code == 2
+    assert f"{target}: cannot be written" in answer.err
+
+
 def test_gate_that_cannot_hold_exits_4(edgekit: Edgekit, tmp_path: Path) -> None:
     answer = edgekit(
         *("convert", "--device", "pixel8", "--precision", "float16", "--min-sqnr-db", 190),

@@ -8,6 +8,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from edgekit.errors import UsageError
 from edgekit.package import Package
 from edgekit.plan import Compute, Move, Step
 from edgekit.report.memory_map import memory_map
@@ -24,13 +25,15 @@ def write_report(package: Package, path: Path) -> Path:
 
     Raises
     ------
-    OSError
-        If the file cannot be written.
+    UsageError
+        If the file cannot be written there.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(render(package), encoding="utf-8")
         partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
     return path

@@ -121,6 +121,14 @@ def test_outputs_that_cannot_be_written_are_named(
     assert f"{target}: cannot be written" in answer.err
 
 
+def test_a_report_that_cannot_be_written_is_named(
+    edgekit: Edgekit, phone_package: Path, tmp_path: Path
+) -> None:
+    answer = edgekit("report", phone_package, "--out", tmp_path)
+    assert answer.code == 2
+    assert f"{tmp_path}: cannot be written" in answer.err
+
+
 def test_gate_that_cannot_hold_exits_4(edgekit: Edgekit, tmp_path: Path) -> None:
     answer = edgekit(
         *("convert", "--device", "pixel8", "--precision", "float16", "--min-sqnr-db", 190),

@@ -243,6 +243,7 @@ class OnnxQuantizer:
                 extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
             )
             quantizer.quantize_model()
+        quantizer.model.topological_sort()  # ONNX demands it; the quantizer appends its nodes
         result = quantizer.model.model
         if result.ByteSize() > MAX_BYTES:
             raise QuantizationError(f"{result.ByteSize():,} bytes do not fit one ONNX file")

@@ -129,6 +129,14 @@ def test_a_report_that_cannot_be_written_is_named(
     assert f"{tmp_path}: cannot be written" in answer.err
 
 
+def test_a_quantized_model_is_valid_onnx(edgekit: Edgekit, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path / "x"
+    answer = edgekit("convert", "--device", "pixel8", "--precision", "int8", "--out", folder)
+    assert answer.code == 0
+    onnx.checker.check_model(onnx.load(folder / "model.onnx"))
+
+
 def test_gate_that_cannot_hold_exits_4(edgekit: Edgekit, tmp_path: Path) -> None:
     answer = edgekit(
         *("convert", "--device", "pixel8", "--precision", "float16", "--min-sqnr-db", 190),

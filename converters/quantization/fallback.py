@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -203,7 +203,7 @@ def quantize_with_gate(
         best = max(range(len(trials)), key=lambda index: trials[index].quality.sqnr_db)
         # What is best with every layer in int8 is kept for the trials that follow.
         variants[:] = [variants[best]]
-        return trials[best]
+        return replace(trials[best], quality=judge.quality(trials[best].view.run))
 
     return with_fallback(
         attempt,
@@ -255,7 +255,7 @@ def _trial(
         batches=batches[:_CORRECTION_BATCHES] if variant.corrects_biases else None,
     )
     view = model_of(variant.graph, quantized)
-    return Trial(quantized, view, judge.quality(view.run))
+    return Trial(quantized, view, judge.closeness(view.run))
 
 
 class Judge:
@@ -291,21 +291,31 @@ class Judge:
         self._accuracy = accuracy
         self._float_accuracy = 1.0 if accuracy is None else accuracy(reference)
 
-    def quality(self, run: Runner) -> Quality:
-        """Return how close to float a model is."""
+    def closeness(self, run: Runner) -> Quality:
+        """Return the signal-to-noise ratio alone: enough to compare variants of one model."""
         ratios = {name: Ratio() for name in self._graph.outputs}
-        agreements: list[float] = []
         for batch, exact in zip(self._batches, self._exact, strict=True):
             values = run(batch)
             for name, ratio in ratios.items():
                 ratio.update(exact[name], values[name])
-            agreements.append(_agreement(exact, values))
-        worst_db = min(ratio.db for ratio in ratios.values())
+        return Quality(min(ratio.db for ratio in ratios.values()))
+
+    def quality(self, run: Runner) -> Quality:
+        """Return how close to float a model is, and what accuracy it loses."""
         if self._accuracy is not None:
-            return Quality(worst_db, self._float_accuracy - self._accuracy(run), labelled=True)
+            near = self.closeness(run)
+            return Quality(near.sqnr_db, self._float_accuracy - self._accuracy(run), labelled=True)
         if not gives_class_scores(self._graph):
-            return Quality(worst_db)
-        return Quality(worst_db, 1.0 - float(np.mean(agreements)))
+            return self.closeness(run)
+        agreements: list[float] = []
+
+        def noted(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+            values = run(inputs)
+            agreements.append(_agreement(self._exact[len(agreements)], values))
+            return values
+
+        near = self.closeness(noted)
+        return Quality(near.sqnr_db, 1.0 - float(np.mean(agreements)))
 
 
 def gives_class_scores(graph: Graph) -> bool:

@@ -21,16 +21,17 @@ static inline uint32_t ek_pair(int32_t first, int32_t second) {
 
 #if defined(__ARM_FEATURE_DSP)
 
+/* Volatile keeps their order: a compiler that moves loads ahead runs out of registers. */
 #define EK_DSP_UNARY(NAME, TEXT)                                                                   \
     static inline uint32_t NAME(uint32_t x) {                                                      \
         uint32_t result;                                                                           \
-        __asm__(TEXT : "=r"(result) : "r"(x));                                                     \
+        __asm__ volatile(TEXT : "=r"(result) : "r"(x));                                            \
         return result;                                                                             \
     }
 #define EK_DSP_ACCUMULATE(NAME, TEXT)                                                              \
     static inline int32_t NAME(uint32_t x, uint32_t y, int32_t sum) {                              \
         int32_t result;                                                                            \
-        __asm__(TEXT " %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));                 \
+        __asm__ volatile(TEXT " %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));        \
         return result;                                                                             \
     }
 

@@ -1,0 +1,1 @@
+"""Boards on a serial line: found, programmed, asked for inferences (docs/serial-protocol.md)."""

@@ -1,0 +1,195 @@
+"""MCUboot and Zephyr boards over a serial line, through the ``smp`` and ``smpclient`` libraries.
+
+Source: Zephyr, "Simple Management Protocol" (SMP over console): lines of base64 with CRC-16.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from edgekit.deploy.serial.ports import Port
+from edgekit.errors import DeviceError, FlashError, LinkTimeoutError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from smpclient import SMPClient
+
+TIMEOUT_S = 2.5
+ERASE_S_PER_BYTE = 2.5e-5
+ATTEMPTS = 5
+LINE_BYTES = 128
+LEAST_MESSAGE_BYTES = 96
+
+Progress = Callable[[int, int], None]
+
+
+class PortTransport:
+    """What ``smpclient`` needs of a line, on a port that is open already.
+
+    Parameters
+    ----------
+    port : Port
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._buffer_bytes = 0
+
+    async def connect(self, address: str, timeout_s: float) -> None:
+        """Forget what came before the session."""
+        self._port.reset_input_buffer()
+
+    async def disconnect(self) -> None:
+        """Do nothing: the port belongs to the caller."""
+
+    def initialize(self, smp_server_transport_buffer_size: int) -> None:
+        """Take the size of the board's buffer, as the board gives it."""
+        self._buffer_bytes = smp_server_transport_buffer_size
+
+    @property
+    def mtu(self) -> int:
+        """Largest message in bytes."""
+        return self.max_unencoded_size
+
+    @property
+    def max_unencoded_size(self) -> int:
+        """Largest message in bytes; length and CRC share the board's buffer."""
+        return max(self._buffer_bytes - 4, LEAST_MESSAGE_BYTES)
+
+    async def send(self, data: bytes) -> None:
+        """Send one message."""
+        from smp import packet
+
+        for line in packet.encode(data, line_length=LINE_BYTES):
+            self._port.write(line)
+
+    async def receive(self) -> bytes:
+        """Wait for one message; what is damaged is dropped."""
+        from smp import exceptions, packet
+
+        decoder = packet.decode()
+        next(decoder)
+        while True:
+            line = await self._line()
+            try:
+                decoder.send(line)
+            except StopIteration as complete:
+                return bytes(complete.value)
+            except (exceptions.SMPException, ValueError):
+                decoder = packet.decode()
+                next(decoder)
+
+    async def send_and_receive(self, data: bytes) -> bytes:
+        """Send one message and wait for the answer."""
+        await self.send(data)
+        return await self.receive()
+
+    async def _line(self) -> bytes:
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            self._port.timeout = 0
+            data = self._port.read(1)
+            if data:
+                line += data
+            else:
+                await asyncio.sleep(0.002)
+        start = max(line.rfind(b"\x06\x09"), line.rfind(b"\x04\x14"), 0)
+        return bytes(line[start:])
+
+
+def program(port: Port, image: bytes, progress: Progress) -> None:
+    """Upload an image, have it checked against its SHA-256, confirm it and restart the board.
+
+    Parameters
+    ----------
+    port : Port
+        Open, no parity.
+    image : bytes
+        As the board's bootloader takes it; for MCUboot signed by its ``imgtool``.
+    progress : callable
+        Told how many bytes of how many are done.
+
+    Raises
+    ------
+    LinkTimeoutError
+        If the board does not answer.
+    FlashError
+        If the board refuses the image, or holds another one than was sent.
+    MissingDependencyError
+        If the libraries are not installed.
+    """
+    try:
+        from smpclient import SMPClient
+    except ImportError as error:
+        raise MissingDependencyError("serial", library="smpclient") from error
+    transport: Any = PortTransport(port)
+    client = SMPClient(transport, "", TIMEOUT_S)
+    asyncio.run(_program(client, image, progress))
+
+
+async def _program(client: SMPClient, image: bytes, progress: Progress) -> None:
+    from smp.exceptions import SMPException
+    from smpclient.exceptions import SMPClientException
+
+    failure: DeviceError = LinkTimeoutError("an SMP request", TIMEOUT_S)
+    for _ in range(ATTEMPTS):
+        try:
+            await client.connect()
+            await _upload(client, image, progress)
+            return
+        except TimeoutError:
+            failure = LinkTimeoutError("an SMP request", TIMEOUT_S)
+        except (SMPException, SMPClientException, ValueError) as error:
+            failure = FlashError(f"the upload failed ({_first_line(error)})")
+    raise failure
+
+
+async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
+    from smpclient.generics import success
+    from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite
+    from smpclient.requests.os_management import ResetWrite
+
+    first_s = TIMEOUT_S + len(image) * ERASE_S_PER_BYTE
+    async for offset in client.upload(image, first_timeout_s=first_s):
+        progress(offset, len(image))
+    states = await client.request(ImageStatesRead())
+    if not success(states) or not states.images:
+        raise FlashError("the board does not say which images it holds")
+    digest = image_digest(image)
+    if not any(bytes(state.hash or b"") == digest for state in states.images):
+        raise FlashError("the image on the board is not the one that was sent")
+    confirmed = await client.request(ImageStatesWrite(hash=digest, confirm=True))
+    if not success(confirmed):
+        raise FlashError("the board does not confirm the image")
+    try:
+        await client.request(ResetWrite(), timeout_s=TIMEOUT_S)
+    except TimeoutError:
+        # Some boards restart before they have answered.
+        time.sleep(0.1)
+
+
+def image_digest(image: bytes) -> bytes:
+    """Return the SHA-256 that a board names an image by.
+
+    An image for MCUboot carries it behind its end (MCUboot, "Bootloader", image format); any other
+    image is named by the digest of all its bytes.
+    """
+    header = struct.Struct("<IIHHI")
+    if len(image) < header.size or image[:4] != struct.pack("<I", 0x96F3B83D):
+        return hashlib.sha256(image).digest()
+    _, _, header_bytes, protected_bytes, size_bytes = header.unpack_from(image)
+    position = header_bytes + size_bytes + protected_bytes + 4
+    while position + 4 <= len(image):
+        kind, length = struct.unpack_from("<HH", image, position)
+        if kind == 0x10 and length == 32:
+            return image[position + 4 : position + 36]
+        position += 4 + length
+    raise FlashError("the image has a header of MCUboot but no digest: sign it with imgtool")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

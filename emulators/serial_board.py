@@ -1,0 +1,396 @@
+"""A board on a serial line: bootloader, flash, and QEMU running what is in the flash.
+
+One TCP port stands for the board's serial line. Over ``rfc2217://`` the client's parity and modem
+lines are seen: DTR holds the board in reset, RTS selects the bootloader, the ROM bootloader needs
+even parity and the application none, as on real boards. Over ``socket://`` there are neither; such
+a board starts in its bootloader and leaves it when told to. What boots is the content of the
+flash, read back from it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from edgekit.deploy.serial.flash_map import FlashMap
+from edgekit.emulators.nor_flash import NorFlash, PowerLostError
+from edgekit.emulators.qemu_board import INSTALL_HINT, QEMU
+from edgekit.emulators.rom_bootloader import RomBootloader
+from edgekit.emulators.smp_server import SmpServer
+from edgekit.errors import EmulatorError, MissingDependencyError
+
+MACHINE = "netduinoplus2"
+"""The machine of QEMU 7.2 whose flash lies where that of STM32 lies: an STM32F405."""
+
+QEMU_START_S = 20.0
+
+BootProtocol = Literal["an3155", "smp"]
+
+
+class Peer(Protocol):
+    """What answers bytes."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes and return the answer."""
+
+
+@dataclass(slots=True)
+class Noise:
+    """A line that changes bytes.
+
+    Parameters
+    ----------
+    rate : float
+        Probability that a byte is replaced by a random one.
+    random : Random
+    """
+
+    rate: float = 0.0
+    random: random.Random = field(default_factory=lambda: random.Random(1))
+
+    def spoil(self, data: bytes) -> bytes:
+        """Return what arrives."""
+        if not self.rate:
+            return data
+        return bytes(
+            self.random.randrange(256) if self.random.random() < self.rate else byte
+            for byte in data
+        )
+
+
+@dataclass(slots=True)
+class SerialBoard:
+    """The board behind its line, without the line.
+
+    Parameters
+    ----------
+    flash : NorFlash
+    protocol : str
+        What its bootloader speaks: ``an3155`` or ``smp``.
+    send : callable
+        Puts bytes on the line towards the client.
+    """
+
+    flash: NorFlash
+    protocol: BootProtocol
+    send: Callable[[bytes], None]
+    parity: str = "N"
+    events: list[str] = field(default_factory=list)
+    _dtr: bool = False
+    _rts: bool = False
+    _has_power: bool = True
+    _bootloader: Peer | None = None
+    _smp: SmpServer | None = None
+    _qemu: QemuUart | None = None
+    _restarts: bool = False
+
+    def __post_init__(self) -> None:
+        if self.protocol == "smp":
+            self._smp = SmpServer(self.flash, self._restart_soon)
+        self.start()
+
+    @property
+    def state(self) -> str:
+        """``off``, ``reset``, ``bootloader`` or ``application``."""
+        if not self._has_power:
+            return "off"
+        if self._dtr:
+            return "reset"
+        return "bootloader" if self._bootloader else "application"
+
+    def set_line(self, name: str, asserted: bool) -> None:
+        """See a modem line change: the end of DTR is the end of reset."""
+        self.events.append(f"{name}={int(asserted)}")
+        if name == "rts":
+            self._rts = asserted
+            return
+        was_held, self._dtr = self._dtr, asserted
+        if was_held and not asserted:
+            self.start()
+        elif asserted:
+            self.stop()
+
+    def start(self) -> None:
+        """Leave reset: into the bootloader where RTS says so or there is no image."""
+        self.stop()
+        has_image = self._smp.is_complete() if self._smp else not self.flash.is_blank()
+        if self._rts or not has_image:
+            self._bootloader = self._smp or RomBootloader(self.flash, self._go)
+        else:
+            self._go(self.flash.map.address)
+
+    def stop(self) -> None:
+        """Stop whatever runs."""
+        self._bootloader = None
+        if self._qemu:
+            self._qemu.close()
+            self._qemu = None
+
+    def power_on(self, cut_at: int | None = None) -> None:
+        """Come back after power was lost; it may be lost again."""
+        self._has_power = True
+        self.flash.cut_at = cut_at
+        self.start()
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self.state == "bootloader" and self._bootloader:
+            if self.protocol == "an3155" and self.parity != "E":
+                return
+            try:
+                answer = self._bootloader.feed(data)
+            except PowerLostError:
+                self.stop()
+                self._has_power = False
+                return
+            self.send(answer)
+            if self._restarts:
+                self._restarts = False
+                self.start()
+        elif self._qemu and self.parity == "N":
+            self._qemu.write(data)
+
+    def _restart_soon(self) -> None:
+        self._restarts = True
+
+    def _go(self, address: int) -> None:
+        self._bootloader = None
+        start = address - self.flash.map.address
+        self._qemu = QemuUart(bytes(self.flash.data[start:]), self._from_application)
+
+    def _from_application(self, data: bytes) -> None:
+        if self.parity == "N":
+            self.send(data)
+
+
+class QemuUart:
+    """QEMU running a flash image; its first UART is a stream of bytes.
+
+    Parameters
+    ----------
+    image : bytes
+        Content of the flash.
+    receive : callable
+        Called with what the firmware sends, from a thread.
+
+    Raises
+    ------
+    EmulatorError
+        If QEMU is not installed or does not start.
+    """
+
+    def __init__(self, image: bytes, receive: Callable[[bytes], None]) -> None:
+        program = shutil.which(QEMU)
+        if program is None:
+            raise EmulatorError(f"{QEMU} is not installed\n{INSTALL_HINT}")
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+        path = Path(self._folder.name) / "flash.img"
+        path.write_bytes(image)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(QEMU_START_S)
+            uart = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+            options = ["-M", MACHINE, "-kernel", str(path), "-display", "none", "-monitor", "none"]
+            self._process = subprocess.Popen(
+                [program, *options, "-serial", uart],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                self._socket, _ = server.accept()
+            except TimeoutError as error:
+                self._process.kill()
+                raise EmulatorError(f"{QEMU} did not start in {QEMU_START_S:g} s") from error
+        self._receive = receive
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the firmware."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(data)
+
+    def close(self) -> None:
+        """End QEMU."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._folder.cleanup()
+
+    def _loop(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(4096):
+                self._receive(data)
+
+
+class _Lines:
+    """The settings that ``serial.rfc2217.PortManager`` sets on a port: they reach the board."""
+
+    def __init__(self, board: SerialBoard) -> None:
+        self._board = board
+        self.baudrate = 115200
+        self.bytesize = 8
+        self.stopbits = 1
+        self.xonxoff = self.rtscts = self.break_condition = False
+        self.cts = self.dsr = self.cd = True
+        self.ri = False
+
+    @property
+    def parity(self) -> str:
+        return self._board.parity
+
+    @parity.setter
+    def parity(self, value: str) -> None:
+        self._board.parity = value
+        self._board.events.append(f"parity={value}")
+
+    @property
+    def dtr(self) -> bool:
+        return self._board._dtr
+
+    @dtr.setter
+    def dtr(self, value: bool) -> None:
+        self._board.set_line("dtr", value)
+
+    @property
+    def rts(self) -> bool:
+        return self._board._rts
+
+    @rts.setter
+    def rts(self, value: bool) -> None:
+        self._board.set_line("rts", value)
+
+    def reset_input_buffer(self) -> None:
+        pass
+
+    def reset_output_buffer(self) -> None:
+        pass
+
+
+class _Server:
+    """One TCP port, one client at a time."""
+
+    def __init__(self, flash: NorFlash, protocol: BootProtocol, telnet: bool, noise: Noise) -> None:
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._noise = noise
+        self._telnet = telnet
+        self.board = SerialBoard(flash, protocol, self._send)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        scheme = "rfc2217" if self._telnet else "socket"
+        return f"{scheme}://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        for open_socket in (self.socket, self._connection):
+            if open_socket:
+                with contextlib.suppress(OSError):
+                    open_socket.shutdown(socket.SHUT_RDWR)
+                open_socket.close()
+        self._thread.join()
+        self.board.stop()
+
+    def write(self, data: bytes) -> None:
+        """Send raw bytes, telnet commands among them."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._connection:
+                self._connection.sendall(data)
+
+    def _send(self, data: bytes) -> None:
+        data = self._noise.spoil(data)
+        self.write(data.replace(b"\xff", b"\xff\xff") if self._telnet else data)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = connection
+            with contextlib.suppress(OSError):
+                self._talk(connection)
+            self._connection = None
+            connection.close()
+
+    def _talk(self, connection: socket.socket) -> None:
+        manager: Any = None
+        if self._telnet:
+            from serial.rfc2217 import PortManager
+
+            manager = PortManager(_Lines(self.board), self)
+        while data := connection.recv(4096):
+            plain = b"".join(manager.filter(data)) if manager else data
+            if plain:
+                self.board.receive(self._noise.spoil(plain))
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedPort:
+    """A board that can be reached.
+
+    Parameters
+    ----------
+    url : str
+        For ``--port``.
+    board : SerialBoard
+    """
+
+    url: str
+    board: SerialBoard
+
+
+@contextmanager
+def emulated_board(
+    flash_map: FlashMap,
+    *,
+    protocol: BootProtocol = "an3155",
+    has_modem_lines: bool = True,
+    noise: Noise | None = None,
+    flash: NorFlash | None = None,
+) -> Iterator[EmulatedPort]:
+    """Offer a board on a TCP port of this computer.
+
+    Parameters
+    ----------
+    flash_map : FlashMap
+    protocol : str
+        What its bootloader speaks.
+    has_modem_lines : bool
+        ``rfc2217://`` with parity and modem lines, else ``socket://``.
+    noise : Noise, optional
+    flash : NorFlash, optional
+        Content of the flash; empty without it.
+
+    Raises
+    ------
+    MissingDependencyError
+        If pyserial is not installed.
+    """
+    try:
+        import serial.rfc2217  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("serial", library="pyserial") from error
+    server = _Server(flash or NorFlash(flash_map), protocol, has_modem_lines, noise or Noise())
+    try:
+        yield EmulatedPort(server.url, server.board)
+    finally:
+        server.close()

@@ -1,0 +1,193 @@
+"""A model of three lines behind the real monitor: for boards under QEMU and as a host program."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.deploy.cores import CORES, Span
+from edgekit.deploy.elf_file import ElfFile
+from edgekit.deploy.firmware import ALWAYS, CSRC, PROGRAMS, STACK_BYTES
+from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.deploy.toolchain import Toolchain, find_toolchain
+from edgekit.dtypes import Array
+from edgekit.errors import DeviceError
+
+INPUT_BYTES = 300
+OUTPUTS = 70
+
+MODEL = r"""
+#include <stdint.h>
+#include "edgekit/status.h"
+#include "monitor.h"
+#include "firmware_model.h"
+static int8_t input[300];
+static int32_t output[70];
+static int32_t runs;
+ek_status sum_init(void) { runs = 0; return EK_STATUS_OK; }
+void *sum_tensor(uint32_t id) { return id == 0 ? (void *)input : (void *)output; }
+ek_status sum_run(void) {
+    int32_t total = 0;
+    for (int i = 0; i < 300; ++i) { total += input[i]; }
+    for (int i = 0; i < 70; ++i) { output[i] = total * (i + 1) + TERM; }
+    output[69] = ++runs;
+    return EK_STATUS_OK;
+}
+const char *const ek_monitor_model_name = NAME;
+const ek_monitor_tensor ek_monitor_tensors[] = {
+    {.name = "x", .bytes = 300, .dtype = EK_MONITOR_INT8, .rank = 2, .shape = {1, 300},
+     .scale = 0.5f, .zero_point = 3},
+    {.name = "sums", .bytes = 280, .dtype = EK_MONITOR_INT32, .rank = 2, .shape = {1, 70}},
+};
+"""
+
+BINDING = r"""
+#ifndef FIRMWARE_MODEL_H
+#define FIRMWARE_MODEL_H
+#include <stdint.h>
+#include "edgekit/status.h"
+ek_status sum_init(void);
+void *sum_tensor(uint32_t id);
+ek_status sum_run(void);
+#define EK_MODEL_INPUTS 1u
+#define EK_MODEL_OUTPUTS 1u
+#define EK_MODEL_INIT sum_init
+#define EK_MODEL_TENSOR sum_tensor
+#define EK_MODEL_RUN sum_run
+#endif
+"""
+
+
+def expected(values: Array, run: int, term: int = 0) -> Array:
+    """What the model computes at its n-th run."""
+    total = int(values.astype(np.int64).sum())
+    sums = np.array([total * (i + 1) + term for i in range(OUTPUTS)], np.int32)
+    sums[-1] = run
+    return sums.reshape(1, OUTPUTS)
+
+
+LAYOUT = MemoryLayout("stm32f405", Span(0x08000000, 1 << 20), Span(0x20000000, 128 << 10))
+"""Without the core-coupled memory, which QEMU's machine lacks."""
+
+
+def build_firmware(folder: Path, term: int = 0) -> bytes:
+    """Return the flash image for an STM32F405."""
+    toolchain = find_toolchain()
+    assert toolchain is not None
+    core = CORES["cortex-m4"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.c").write_text(MODEL)
+    (folder / "firmware_model.h").write_text(BINDING)
+    firmware = CSRC / "firmware"
+    program = PROGRAMS["monitor_stm32f4"]
+    sources = [folder / "model.c", *(firmware / name for name in (*ALWAYS, *program))]
+    flags = (
+        *toolchain.compile_flags(core),
+        *(f"-I{path}" for path in (CSRC / "include", CSRC / "monitor", firmware, folder)),
+        "-DEK_CLOCK_HZ=16000000u",
+        "-DEK_BAUD=115200u",
+        f"-DTERM={term}",
+        f'-DNAME="sum{term}"',
+    )
+    objects = [_compiled(toolchain, source, folder, flags) for source in sources]
+    script = folder / "link.ld"
+    script.write_text(LAYOUT.linker_script(STACK_BYTES))
+    toolchain.link(objects, script, folder / "firmware.elf", core)
+    address, image = ElfFile.read(folder / "firmware.elf").binary()
+    assert address == 0x08000000
+    return image
+
+
+def _compiled(toolchain: Toolchain, source: Path, folder: Path, flags: tuple[str, ...]) -> Path:
+    target = folder / f"{source.stem}.o"
+    toolchain.compile(source, target, flags)
+    return target
+
+
+def has_compiler() -> bool:
+    return shutil.which("cc") is not None
+
+
+def build_host(folder: Path) -> Path:
+    """Compile the monitor with the model and simulated flash for this computer, sanitized."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.c").write_text(MODEL)
+    (folder / "firmware_model.h").write_text(BINDING)
+    monitor = CSRC / "monitor"
+    here = Path(__file__).parent
+    program = folder / "host"
+    subprocess.run(
+        [
+            "cc",
+            "-std=c11",
+            "-g",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Wshadow",
+            "-Wconversion",
+            "-Werror",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            "-DTERM=0",
+            '-DNAME="sum"',
+            *(f"-I{path}" for path in (CSRC / "include", monitor, folder)),
+            str(folder / "model.c"),
+            str(here / "monitor_host.c"),
+            *(str(monitor / name) for name in ("frame.c", "monitor.c", "update.c")),
+            "-o",
+            str(program),
+        ],
+        check=True,
+        timeout=120,
+    )
+    return program
+
+
+class HostBoard:
+    """The host program as a port: its standard input and output are the line."""
+
+    def __init__(self, program: Path, *arguments: object) -> None:
+        self.timeout: float | None = 1.0
+        self.parity = "N"
+        self.dtr = self.rts = False
+        self._process = subprocess.Popen(
+            [str(program), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def read(self, size: int = 1) -> bytes:
+        assert self._process.stdout
+        stream = self._process.stdout.fileno()
+        ready, _, _ = select.select([stream], [], [], self.timeout)
+        data = os.read(stream, size) if ready else b""
+        if ready and not data:
+            raise DeviceError("the host program has ended")
+        return data
+
+    def write(self, data: bytes, /) -> int | None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(data)
+        except BrokenPipeError:
+            return 0
+        return len(data)
+
+    def reset_input_buffer(self) -> None:
+        pass
+
+    def close(self) -> int:
+        """End the line and return the program's exit status."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        status = self._process.wait(timeout=30)
+        self._process.stdout.close()
+        return status

@@ -120,7 +120,11 @@ def test_firmware_touches_the_ram_that_was_planned(
     board = board_of(path, "cortex-m4", folder)
     found = watch_ram(board, [random_inputs(board.graph, 0)])
     assert found["elsewhere"].accessed_bytes == 0
-    assert found[".arena"].used_bytes == board.model.arena_bytes == board.image.arena_bytes
+    assert board.model.arena_bytes == board.image.arena_bytes
+    # Scratch memory is for the kernel that needs most of it; the one that runs may need less.
+    slack = max((b.size_bytes for b in planned(path)[1].buffers if b.kind == "scratch"), default=0)
+    planned_bytes = board.model.arena_bytes
+    assert planned_bytes - slack <= found[".arena"].used_bytes <= planned_bytes
     assert found[".bss"].used_bytes == board.image.static_bytes
     if toolchain.reports_stack:
         used = board.run([random_inputs(board.graph, 0)], period=SHORT_PERIOD).stack_used_bytes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from edgekit.converters.emitters.onnx import emit_onnx
+from edgekit.converters.importers.onnx import NAME as ONNX
 from edgekit.converters.quantization.dynamic import quantize_dynamic_onnx
 from edgekit.converters.quantization.fallback import Judge
 from edgekit.converters.quantization.onnx_runs import session_runner
@@ -16,6 +17,7 @@ from edgekit.errors import AccuracyError, CalibrationError
 from edgekit.graph import Graph
 from edgekit.pipeline.firmware_route import needs_data
 from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.kept_source import is_quantized, kept_accuracy, kept_note
 from edgekit.pipeline.weigh import Candidate, weigh
 from edgekit.runtime.memory_model import onnxruntime_file_memory
 
@@ -35,6 +37,8 @@ def convert_for_onnxruntime(job: Job) -> Product:
     AccuracyError
         If no precision passes the gate.
     """
+    if is_quantized(job.bound) and job.source.format == ONNX:
+        return _kept(job)
     candidates, notes = _candidates(job)
     choice = weigh(job, candidates, EXECUTOR)
     taken = choice.candidate
@@ -48,6 +52,22 @@ def convert_for_onnxruntime(job: Job) -> Product:
         accuracy=choice.accuracy,
         executor_memory=taken.memory,
         notes=(*choice.notes, *notes),
+    )
+
+
+def _kept(job: Job) -> Product:
+    """Return a model that is quantized already as it is: its file is what onnxruntime reads."""
+    model = job.source.path.read_bytes()
+    accuracy = kept_accuracy(job)
+    return Product(
+        executor=EXECUTOR,
+        graph=job.bound,
+        precision=accuracy["precision"],
+        model_file=model,
+        reach=EXECUTOR,
+        accuracy=accuracy,
+        executor_memory=onnxruntime_file_memory(model),
+        notes=(kept_note(job),),
     )
 
 

@@ -93,6 +93,9 @@ def run(argv: list[str]) -> int:
     try:
         result = cli.main(args=argv, prog_name="edgekit", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.ClickException as error:
         _report(argv, error.format_message(), 2, type(error).__name__)
         return 2

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 import wave
 from pathlib import Path
@@ -30,11 +31,14 @@ from training.speech_corpus import (
     KEYWORDS,
     LABELS,
     SPEAKERS,
+    Cast,
     SynthesizerError,
     Utterance,
     make_corpus,
+    require_different_voices,
     require_synthesizer,
 )
+from training.voices import add_random_voices
 
 from edgekit.zoo.speech_features import SAMPLE_RATE_HZ
 
@@ -42,8 +46,9 @@ from edgekit.zoo.speech_features import SAMPLE_RATE_HZ
 # compress well.
 FEATURE_STEP = 1.0 / 64.0
 TAKES = 3
+RANDOM_VOICES = 200
 UTTERANCES = {  # for each split: of each keyword, of other words, clips of silence
-    "train": (640, 1200, 640),
+    "train": (720, 1600, 640),
     "validation": (40, 80, 40),
     "test": (80, 160, 80),
 }
@@ -56,7 +61,7 @@ def main() -> int:
     """Run the whole recipe; the exit status."""
     parser = argparse.ArgumentParser(description="Train edgekit's keyword spotter.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the utterances to make")
     arguments = parser.parse_args()
@@ -74,17 +79,12 @@ def main() -> int:
 def _train_and_write(folder: Path, epochs: int, seed: int, scale: float) -> None:
     start_s = time.monotonic()
     generators = {name: np.random.default_rng([seed, i]) for i, name in enumerate(UTTERANCES)}
-    corpora: dict[str, list[Utterance]] = {}
-    silence: dict[str, int] = {}
-    for split, amounts in UTTERANCES.items():
-        per_keyword, unknown, silence[split] = (max(1, round(n * scale)) for n in amounts)
-        corpora[split] = make_corpus(
-            generators[split], split, per_keyword=per_keyword, unknown=unknown
-        )
-        print(
-            f"{split}: {len(corpora[split])} utterances by {len(SPEAKERS[split])} speakers",
-            flush=True,
-        )
+    amounts = {
+        split: tuple(max(1, round(amount * scale)) for amount in row)
+        for split, row in UTTERANCES.items()
+    }
+    corpora = _make_corpora(generators, amounts)
+    silence = {split: row[2] for split, row in amounts.items()}
     takes = [
         make_clips(generators["train"], corpora["train"], TRAINING, silence=silence["train"])
         for _ in range(TAKES)
@@ -105,6 +105,25 @@ def _train_and_write(folder: Path, epochs: int, seed: int, scale: float) -> None
     report["parameters"] = sum(p.numel() for p in network.parameters())
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     print(evaluation.describe(report))
+
+
+def _make_corpora(
+    generators: dict[str, np.random.Generator], amounts: dict[str, tuple[int, ...]]
+) -> dict[str, list[Utterance]]:
+    corpora: dict[str, list[Utterance]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, names = add_random_voices(generators["train"], Path(scratch), RANDOM_VOICES)
+        casts = {split: Cast((speakers,), folder) for split, speakers in SPEAKERS.items()}
+        casts["train"] = Cast((SPEAKERS["train"], names), folder)
+        everyone = tuple(speaker for speakers in SPEAKERS.values() for speaker in speakers)
+        require_different_voices(Cast((everyone, names), folder))
+        for split, (per_keyword, unknown, _) in amounts.items():
+            corpora[split] = make_corpus(
+                generators[split], split, casts[split], per_keyword=per_keyword, unknown=unknown
+            )
+            speakers = len({item.speaker for item in corpora[split]})
+            print(f"{split}: {len(corpora[split])} utterances, {speakers} speakers", flush=True)
+    return corpora
 
 
 def _write_files(folder: Path, network: ds_cnn.DsCnn, training: Clips, test: Clips) -> None:

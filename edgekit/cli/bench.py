@@ -13,7 +13,7 @@ from edgekit.units import format_seconds
 @click.command(short_help="Measure the latency of a package on this computer.")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--runs", default=50, show_default=True, type=click.IntRange(1, 1_000_000))
-@click.option("--executor", metavar="NAME", help="reference, onnxruntime or litert. [package's]")
+@click.option("--executor", metavar="NAME", help="reference, native, onnxruntime, litert.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256))
 @common_options
 def command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), metavar="NPZ")
 @click.option("--output", "target", type=click.Path(path_type=Path), metavar="NPZ")
-@click.option("--executor", metavar="NAME", help="reference, onnxruntime or litert. [package's]")
+@click.option("--executor", metavar="NAME", help="reference, native, onnxruntime, litert.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256))
 @common_options
 def command(

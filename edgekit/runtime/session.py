@@ -139,8 +139,8 @@ def load(
     ----------
     path_or_package : str, Path or Package
     executor : str, optional
-        ``reference``, ``onnxruntime`` or ``litert``; the one that the package was made for where
-        it is left out.
+        ``reference``, ``native``, ``onnxruntime`` or ``litert``; the one that the package was made
+        for where it is left out.
     threads : int
         Threads that one run may use.
 
@@ -182,10 +182,17 @@ def _litert() -> Executor:
     return LitertExecutor()
 
 
+def _native() -> Executor:
+    from edgekit.runtime.native import NativeExecutor
+
+    return NativeExecutor()
+
+
 _EXECUTORS: dict[str, Callable[[], Executor]] = {
     "reference": _reference,
     "onnxruntime": _onnxruntime,
     "litert": _litert,
+    "native": _native,
 }
 
 

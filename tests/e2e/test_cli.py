@@ -180,6 +180,23 @@ def test_observed_peak_is_the_planned_one(
     assert answer.json["peak_bytes"] == planned
 
 
+@pytest.mark.native
+def test_native_kernels_give_the_outputs_of_the_reference(
+    edgekit: Edgekit, board_package: Path, one_input: Path, tmp_path: Path
+) -> None:
+    scores = []
+    for executor in ("reference", "native"):
+        path = tmp_path / f"{executor}.npz"
+        answer = edgekit(
+            *("run", board_package, "--input", one_input, "--output", path),
+            *("--executor", executor),
+        )
+        assert answer.code == 0, answer.err
+        with np.load(path) as arrays:
+            scores.append(arrays["scores"])
+    np.testing.assert_array_equal(*scores)
+
+
 def test_bench_json_has_the_documented_keys(edgekit: Edgekit, phone_package: Path) -> None:
     answer = edgekit("bench", phone_package, "--runs", 5, "--json")
     latency = answer.json["latency_s"]

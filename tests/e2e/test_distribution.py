@@ -78,5 +78,6 @@ def test_checkout_without_links_prints_the_remedy(tmp_path: Path) -> None:
         target = link.readlink()
         link.unlink()
         link.write_text(str(target))
-    answer = run(sys.executable, "-m", "edgekit", "devices", cwd=tmp_path, code=1)
+    # -S: no site-packages, so that no installed edgekit is found instead.
+    answer = run(sys.executable, "-S", "-m", "edgekit", "devices", cwd=tmp_path, code=1)
     assert "git config core.symlinks true" in answer

@@ -84,7 +84,7 @@ def check(results: list[tuple[int, str]], allowed: set[int]) -> None:
     assert sum(code != 0 for code, _ in results) > len(results) // 10
 
 
-def fuzz_models(model: Path, folder: Path, seed: int) -> None:
+def check_damaged_models(model: Path, folder: Path, seed: int) -> None:
     rng = random.Random(seed)
     data = model.read_bytes()
     commands = []
@@ -99,12 +99,12 @@ def fuzz_models(model: Path, folder: Path, seed: int) -> None:
 
 
 def test_damaged_onnx_is_refused(tmp_path: Path) -> None:
-    fuzz_models(default_model().path, tmp_path, seed=1)
+    check_damaged_models(default_model().path, tmp_path, seed=1)
 
 
 def test_damaged_tflite_is_refused(tmp_path: Path, asset: Callable[[str], Path]) -> None:
     model = asset("mcu/tflm/micro_speech/micro_speech_quantized.tflite")
-    fuzz_models(model, tmp_path, seed=2)
+    check_damaged_models(model, tmp_path, seed=2)
 
 
 @pytest.mark.parametrize("kind", ["phone", "board"])

@@ -38,7 +38,7 @@ def predicted(graph: Graph, model: bytes) -> MemoryUse:
     return plan.memory(PHONE.working_memory)
 
 
-def check(folder: Path, graph: Graph) -> None:
+def check_growth(folder: Path, graph: Graph) -> None:
     pytest.importorskip("onnxruntime")
     path = folder / "model.onnx"
     path.write_bytes(emit_onnx(graph))
@@ -69,7 +69,7 @@ def heavy_activations() -> Graph:
     "graph", [chain(), heavy_weights(), heavy_activations()], ids=lambda g: g.name
 )
 def test_prediction_is_near_what_is_measured(tmp_path: Path, graph: Graph) -> None:
-    check(tmp_path, graph)
+    check_growth(tmp_path, graph)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_prediction_is_near_what_is_measured(tmp_path: Path, graph: Graph) -> No
     ],
 )
 def test_prediction_holds_for_vision_models(tmp_path: Path, assets: Path, name: str) -> None:
-    check(tmp_path, load_model(assets / "vision" / f"{name}.onnx"))
+    check_growth(tmp_path, load_model(assets / "vision" / f"{name}.onnx"))
 
 
 def test_graph_and_file_give_the_same_weights() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edgekit.converters.quantization.fallback import Gate, Quality
 from edgekit.errors import AccuracyError, UsageError
+from edgekit.units import format_seconds
 
 _SAME_SPEED = 1.05
 """Predicted latencies closer than this factor are not told apart."""
@@ -105,7 +106,7 @@ def _reasons(
 def _described(option: PrecisionOption) -> str:
     quality = "exact" if option.quality is None else str(option.quality)
     return (
-        f"{1e3 * option.latency_s:.3g} ms predicted, {option.weights_bytes:,} bytes of weights, "
+        f"{format_seconds(option.latency_s)} predicted, {option.weights_bytes:,} bytes of weights, "
         f"{quality}"
     )
 

@@ -102,10 +102,10 @@ def show(conversion: Conversion, *, quiet: bool) -> None:
     headings = ("memory", "peak bytes", "available", "arena", "weights", "executor")
     table(headings, rows)
     if plan.estimates is not None:
-        click.echo(
-            f"{plan.estimates.kind}: {format_seconds(plan.estimates.latency_s)} and "
-            f"{format_joules(plan.estimates.energy_j)} an inference"
-        )
+        energy_j = plan.estimates.energy_j
+        energy = f" and {format_joules(energy_j)}" if energy_j else ""
+        latency = format_seconds(plan.estimates.latency_s)
+        click.echo(f"{plan.estimates.kind}: {latency}{energy} an inference")
     if conversion.firmware:
         sizes = conversion.firmware
         click.echo(

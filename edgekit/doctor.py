@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from edgekit.errors import EdgekitError
 
@@ -15,6 +14,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime"),
     "tflite": ("tflite", "flatbuffers", "ai-edge-litert"),
     "torch": ("torch", "onnxscript"),
+    "serial": ("pyserial", "smp", "smpclient"),
 }
 """Libraries of the optional extras, by the names that pip uses."""
 
@@ -41,7 +41,7 @@ class Check:
 
 def run_checks() -> tuple[Check, ...]:
     """Return the findings, the required ones first."""
-    checks = (check_python(), check_links(), check_native(), check_profiles())
+    checks = (check_python(), check_native(), check_profiles())
     return (*checks, check_numpy_trap(), *check_extras(), *check_tools())
 
 
@@ -49,18 +49,6 @@ def check_python() -> Check:
     """Whether the interpreter is new enough."""
     ok = sys.version_info >= (3, 11)
     return Check("python", ok, sys.version.split()[0], "" if ok else "install Python 3.11 or newer")
-
-
-def check_links() -> Check:
-    """Whether the checkout kept its links (Windows turns them into text files)."""
-    folder = Path(__file__).parent
-    broken = [
-        name
-        for name in ("converters", "emulators", "device_profiles")
-        if not (folder / name).is_dir()
-    ]
-    fix = "git config core.symlinks true && git checkout -- edgekit" if broken else ""
-    return Check("links", not broken, ", ".join(broken) + " broken" if broken else "whole", fix)
 
 
 def check_native() -> Check:

@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 import edgekit
+from edgekit.cost.work import Precision
 from edgekit.errors import PackageError, ProfileError, UsageError
 from edgekit.graph import Graph
 from edgekit.graph_file import graph_from_files, graph_to_json, weights_to_safetensors
@@ -171,6 +172,22 @@ class Package:
             If it is damaged.
         """
         return graph_from_files(self.path(GRAPH_NAME), None)
+
+    @property
+    def cost_precision(self) -> Precision | None:
+        """What the float tensors of the graph are on the device; None: as the graph says.
+
+        Raises
+        ------
+        PackageError
+            If the manifest names a precision that there is not.
+        """
+        stored = self.manifest.accuracy.get("cost_precision")
+        try:
+            precision: Precision | None = msgspec.convert(stored, type=Precision | None)
+        except msgspec.ValidationError as error:
+            raise PackageError(f"{self.root}: cost_precision: {error}") from error
+        return precision
 
     def profile(self) -> DeviceProfile:
         """Read the device profile that the package was made for (PackageError where damaged)."""

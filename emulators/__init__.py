@@ -1,9 +1,9 @@
 """Emulators: real outputs from an executor, time and energy from a model of the device.
 
 An emulator is one module of this folder that defines ``EMULATES`` (the kinds of device, as in a
-profile) and ``emulate(...)``, or ``emulate_firmware(...)`` where it builds and boots the model
-itself. It models what is below our own code, never our own API, and is never
-chosen silently. If it defines ``validation_rows()``, ``edgekit validate`` recomputes what it claims
+profile) and ``emulate_package(package, plan, profile, inputs)``, which returns a ``RunResult``. It
+models what is below our own code, never our own API, and is never chosen silently. If it defines
+``validation_rows()``, ``edgekit validate`` recomputes what it claims
 (:mod:`edgekit.emulators.validation`).
 """
 

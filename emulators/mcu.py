@@ -41,6 +41,7 @@ from edgekit.errors import EmulatorError, UsageError
 from edgekit.estimate import idle_power_w
 from edgekit.fit import check_fit
 from edgekit.graph import Graph
+from edgekit.package import Package
 from edgekit.plan import Plan
 from edgekit.profiles import DeviceProfile, Processor
 from edgekit.runtime.trace import RunResult, Trace
@@ -122,6 +123,13 @@ def emulated_board(
     model = emit_c(graph, plan, c_identifier(graph.name))
     image = build_image(model.files, core, layout, directory, uses_float=model.uses_float)
     return EmulatedBoard(graph, profile, core, model, image)
+
+
+def emulate_package(
+    package: Package, plan: Plan, profile: DeviceProfile, inputs: Inputs
+) -> RunResult:
+    """Boot a package's model once on the emulated device; see :func:`emulate_firmware`."""
+    return emulate_firmware(package.graph(), plan, profile, inputs)
 
 
 def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs) -> RunResult:

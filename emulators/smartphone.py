@@ -11,11 +11,12 @@ Peak bytes are those of the plan, which :mod:`edgekit.verify` has proven.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from edgekit.cost.timeline import Task, run_tasks
 from edgekit.cost.work import Precision
+from edgekit.dtypes import Array
 from edgekit.emulators.smartphone_rows import published_rows
 from edgekit.emulators.thermal import ThermalState
 from edgekit.emulators.validation import ValidationRow
@@ -23,8 +24,10 @@ from edgekit.errors import EmulatorError
 from edgekit.estimate import idle_power_w, placed_tasks
 from edgekit.fit import check_fit
 from edgekit.graph import Graph
+from edgekit.package import Package
 from edgekit.plan import Plan
 from edgekit.profiles import DeviceProfile
+from edgekit.runtime.session import load
 from edgekit.runtime.trace import Event, RunResult, Trace
 
 EMULATES = ("phone", "sbc")
@@ -48,6 +51,34 @@ class Sustained:
     latency_s: tuple[float, ...]
     celsius: tuple[float, ...]
     energy_j: float
+
+
+def emulate_package(
+    package: Package, plan: Plan, profile: DeviceProfile, inputs: Mapping[str, Array]
+) -> RunResult:
+    """Run a package once with its own executor; time and energy are those of the device.
+
+    Parameters
+    ----------
+    package : Package
+    plan : Plan
+        Of the package's graph on the device.
+    profile : DeviceProfile
+    inputs : mapping of name to array
+
+    Raises
+    ------
+    EdgekitError
+        As :func:`emulate`, and as loading and running the package.
+    """
+    with load(package) as session:
+        return emulate(
+            profile,
+            package.structure(),
+            plan,
+            lambda: session.run(inputs),
+            precision=package.cost_precision,
+        )
 
 
 def emulate(

@@ -114,7 +114,11 @@ def expected_of(id: str) -> list[Array]:
 def all_cases() -> list[Case]:
     """Return every case."""
     families = (_unary, _binary, _products, _convolutions, _pools, _norms, _reductions, _moves)
-    return [case for family in (*families, _resizes, _shapes, _quantized) for case in family()]
+    return [
+        case
+        for family in (*families, _resizes, _shapes, _quantized, _integers)
+        for case in family()
+    ]
 
 
 def _unary() -> Iterator[Case]:
@@ -375,7 +379,7 @@ def _quantized() -> Iterator[Case]:
     constants: dict[str, Array] = {
         "s": np.array(scale),
         "z": np.array(zero),
-        "w": np.random.default_rng(0).integers(-90, 90, (4, 3, 3, 3)).astype(np.int8),
+        "w": _int8_weights(),
         "ws": np.array([0.01, 0.02, 0.03, 0.04], np.float32),
         "wz": np.zeros(4, np.int8),
         "os": np.array(0.05, np.float32),
@@ -411,6 +415,23 @@ def _quantized() -> Iterator[Case]:
         ),
         x,
     )
+    unsigned = {"s": np.array(scale), "z": np.array(128, np.uint8)}
+    yield Case(
+        "QDQ_unsigned",
+        model_of(
+            [
+                make("QuantizeLinear", ["x", "s", "z"], ["q"]),
+                make("DequantizeLinear", ["q", "s", "z"], ["y"]),
+            ],
+            x,
+            unsigned,
+        ),
+        x,
+    )
+
+
+def _integers() -> Iterator[Case]:
+    make = helper.make_node
     row = {"x": numbers(3, 8)}
     yield Case(
         "QDynamic_MatMul",
@@ -440,20 +461,11 @@ def _quantized() -> Iterator[Case]:
                 make("Cast", ["i"], ["y"], to=TensorProto.FLOAT),
             ],
             stored,
-            {"w": constants["w"], "xz": np.array(7, np.uint8)},
+            {"w": _int8_weights(), "xz": np.array(7, np.uint8)},
         ),
         stored,
     )
-    unsigned = {"s": np.array(scale), "z": np.array(128, np.uint8)}
-    yield Case(
-        "QDQ_unsigned",
-        model_of(
-            [
-                make("QuantizeLinear", ["x", "s", "z"], ["q"]),
-                make("DequantizeLinear", ["q", "s", "z"], ["y"]),
-            ],
-            x,
-            unsigned,
-        ),
-        x,
-    )
+
+
+def _int8_weights() -> Array:
+    return np.random.default_rng(0).integers(-90, 90, (4, 3, 3, 3)).astype(np.int8)

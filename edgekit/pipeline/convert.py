@@ -126,7 +126,7 @@ def convert_recipe(
         check_replaceable(_target(recipe, source, profile))
     step("simplifying the graph")
     graph = simplify(source.graph)
-    data = calibration or recipe.calibration or source.calibration
+    data = recipe.calibration or source.calibration if calibration is None else calibration
     job = Job(recipe, source, graph, bind_dims(graph), profile, data)
     step("choosing the precision")
     product = route(job)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from edgekit.converters.partitioning.placement import place
-from edgekit.cost.work import Precision
 from edgekit.dtypes import Array
 from edgekit.emulators import emulator_modules
-from edgekit.errors import EmulatorError, PackageError
+from edgekit.errors import EmulatorError
 from edgekit.package import MODEL_NAMES, Package, open_package
 from edgekit.plan import Plan
 from edgekit.planner import ExecutorMemory, build_plan
 from edgekit.profiles import DeviceProfile, load_profile
 from edgekit.runtime.memory_model import POLICIES
-from edgekit.runtime.session import load
 from edgekit.runtime.trace import RunResult
 
 
@@ -53,37 +49,15 @@ def emulate_package(
     if emulator is None:
         raise EmulatorError(f"no emulator reproduces {profile.name} ({profile.kind})")
     plan = package.plan if device is None else replan(package, profile)
-    if hasattr(emulator, "emulate_firmware"):
-        booted: RunResult = emulator.emulate_firmware(package.graph(), plan, profile, inputs)
-        return booted
-    with load(package) as session:
-        result: RunResult = emulator.emulate(
-            profile,
-            package.structure(),
-            plan,
-            lambda: session.run(inputs),
-            precision=cost_precision(package),
-        )
+    result: RunResult = emulator.emulate_package(package, plan, profile, inputs)
     return result
-
-
-def cost_precision(package: Package) -> Precision | None:
-    """Return what the float tensors of a package's graph are on the device; None: as they are."""
-    if package.manifest.executor not in MODEL_NAMES:
-        return None
-    stored = package.manifest.accuracy.get("cost_precision")
-    try:
-        precision: Precision | None = msgspec.convert(stored, type=Precision | None)
-    except msgspec.ValidationError as error:
-        raise PackageError(f"{package.root}: cost_precision: {error}") from error
-    return precision
 
 
 def replan(package: Package, profile: DeviceProfile) -> Plan:
     """Plan a package's graph for another device, with the same executor."""
     graph, executor = package.structure(), package.manifest.executor
     reach = executor if executor in MODEL_NAMES else ""
-    placed = place(graph, profile, cost_precision(package), executor=reach)
+    placed = place(graph, profile, package.cost_precision, executor=reach)
     old = package.plan.memories
     memory = None
     if executor in MODEL_NAMES:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from edgekit.converters.layout import to_layout
 from edgekit.converters.quantization.fallback import quantize_with_gate
-from edgekit.errors import CalibrationError
 from edgekit.graph import Graph
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.kept_source import is_quantized, kept_accuracy, kept_note
-from edgekit.pipeline.weigh import Candidate, weigh
+from edgekit.pipeline.weigh import Candidate, Makers, gather, needs_data, weigh
 
 EXECUTOR = "reference"
 
@@ -21,50 +20,32 @@ def convert_for_firmware(job: Job) -> Product:
 
     Raises
     ------
-    CalibrationError
-        If int8 was asked for and there is no calibration data.
-    AccuracyError
-        If the gate does not hold.
     UsageError
-        If a quantized model was asked for in a float precision.
+        If a quantized model was asked for in a float precision, or a float one in float16.
+    CalibrationError, AccuracyError
+        As :func:`~edgekit.pipeline.weigh.gather` and :func:`~edgekit.pipeline.weigh.weigh`.
     """
     graph = to_layout(job.bound, "NHWC")
     if is_quantized(graph):
-        return Product(
-            EXECUTOR, graph, "int8", accuracy=kept_accuracy(job), notes=(kept_note(job),)
-        )
-    wanted = job.recipe.precision
-    candidates: dict[str, Candidate] = {}
-    notes: tuple[str, ...] = ()
-    if wanted in ("auto", "float32"):
-        candidates["float32"] = Candidate("float32", graph, "as it is", graph.weights_bytes)
-    if wanted in ("auto", "int8"):
-        if job.batches:
-            candidates["int8"] = int8_candidate(job, graph)
-        elif wanted == "int8":
-            raise CalibrationError(needs_data("int8"))
-        else:
-            notes = (f"int8 was not considered: {needs_data('it')}.",)
-    if wanted == "float16":
-        raise CalibrationError("microcontrollers run float32 or int8; choose one of them")
+        return Product(EXECUTOR, graph, accuracy=kept_accuracy(job), notes=(kept_note(job),))
+    makers: Makers = {
+        "float32": lambda: Candidate(graph, "as it is", graph.weights_bytes),
+        "int8": lambda: _int8(job, graph),
+    }
+    candidates, notes = gather(job, makers)
     choice = weigh(job, candidates, "")
-    taken = choice.candidate
     return Product(
         EXECUTOR,
-        taken.graph,
-        taken.precision,
+        choice.candidate.graph,
         accuracy=choice.accuracy,
         notes=(*choice.notes, *notes),
     )
 
 
-def needs_data(what: str) -> str:
-    """Return the sentence that asks for calibration data."""
-    return f"{what} needs calibration data (--calibration DATA, 10 to 300 typical inputs)"
-
-
-def int8_candidate(job: Job, graph: Graph) -> Candidate:
+def _int8(job: Job, graph: Graph) -> Candidate:
     """Quantize statically, culprit layers in float where the gate asks for it."""
+    if not job.batches:
+        raise needs_data("it")
     result = quantize_with_gate(
         graph,
         job.batches,
@@ -74,7 +55,6 @@ def int8_candidate(job: Job, graph: Graph) -> Candidate:
         accuracy=job.accuracy,
     )
     return Candidate(
-        "int8",
         result.graph,
         f"static int8, weights per channel, {job.recipe.observer} ranges",
         result.graph.weights_bytes,

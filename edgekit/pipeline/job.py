@@ -87,8 +87,6 @@ class Product:
     executor : str
     graph : Graph
         What the plan is of, with static shapes.
-    precision : str
-        ``float32``, ``float16``, ``int8``.
     model_file : bytes or Path, optional
         For executors with a format of their own.
     reach : str
@@ -96,7 +94,7 @@ class Product:
     cost_precision : str or None
         What the cost model takes float tensors of ``graph`` for; None for the graph as it is.
     accuracy : mapping
-        Plain JSON values for the manifest.
+        Plain JSON values for the manifest; ``precision`` is one of them.
     executor_memory : ExecutorMemory, optional
     notes : tuple of str
         Sentences for the user.
@@ -104,7 +102,6 @@ class Product:
 
     executor: str
     graph: Graph
-    precision: str
     model_file: Source | None = None
     reach: str = ""
     cost_precision: Precision | None = None

@@ -6,7 +6,9 @@ from typing import Any
 
 from edgekit.dtypes import DType
 from edgekit.errors import UsageError
-from edgekit.graph import Graph
+from edgekit.graph import Graph, Node
+from edgekit.ops import spec_of
+from edgekit.ops.spec import QuantRule
 from edgekit.pipeline.job import Job
 
 
@@ -26,9 +28,21 @@ def kept_precision(job: Job) -> str:
 
 def kept_note(job: Job) -> str:
     """Return the sentence that tells a user what happens to a model that is kept."""
-    if kept_precision(job) == "int8":
+    if kept_precision(job) != "int8":
+        return "The model stays as it is."
+    if any(_has_int8_weights(job.bound, node) for node in job.bound.nodes):
         return "The model is quantized already; its int8 values are kept bit for bit."
-    return "The model stays as it is."
+    return (
+        "The model is quantized already and stays as it is: its layers compute in float between "
+        "values that are rounded to int8."
+    )
+
+
+def _has_int8_weights(graph: Graph, node: Node) -> bool:
+    """Whether a layer multiplies by int8 weights in integers."""
+    return spec_of(node).quantization is QuantRule.WEIGHTED and all(
+        graph.tensors[name].dtype is DType.INT8 for name in (*node.inputs[:2], node.outputs[0])
+    )
 
 
 def kept_accuracy(job: Job) -> dict[str, Any]:

@@ -47,7 +47,6 @@ def convert_for_litert(job: Job) -> Product:
         return Product(
             EXECUTOR,
             job.bound,
-            accuracy["precision"],
             model_file=job.source.path,
             reach=EXECUTOR,
             accuracy=accuracy,
@@ -62,7 +61,6 @@ def convert_for_litert(job: Job) -> Product:
     return Product(
         FALLBACK,
         to_layout(job.bound, "NHWC"),
-        accuracy["precision"],
         reach=FALLBACK,
         accuracy=accuracy,
         notes=(kept_note(job), note),

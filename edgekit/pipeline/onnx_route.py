@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 import numpy as np
 
@@ -13,12 +14,10 @@ from edgekit.converters.quantization.fallback import Judge
 from edgekit.converters.quantization.onnx_runs import session_runner
 from edgekit.converters.quantization.onnx_static import quantize_onnx_with_gate
 from edgekit.dtypes import Array
-from edgekit.errors import AccuracyError, CalibrationError
 from edgekit.graph import Graph
-from edgekit.pipeline.firmware_route import needs_data
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.kept_source import is_quantized, kept_accuracy, kept_note
-from edgekit.pipeline.weigh import Candidate, weigh
+from edgekit.pipeline.weigh import Candidate, Makers, gather, needs_data, weigh
 from edgekit.runtime.memory_model import onnxruntime_file_memory
 
 EXECUTOR = "onnxruntime"
@@ -31,21 +30,17 @@ def convert_for_onnxruntime(job: Job) -> Product:
 
     Raises
     ------
-    CalibrationError
-        If there is calibration data that does not suit the model, or int8 was asked for, needs
-        calibration data, and there is none.
-    AccuracyError
-        If no precision passes the gate.
+    CalibrationError, AccuracyError
+        As :func:`~edgekit.pipeline.weigh.gather` and :func:`~edgekit.pipeline.weigh.weigh`.
     """
     if is_quantized(job.bound) and job.source.format == ONNX:
         return _kept(job)
-    candidates, notes = _candidates(job)
+    candidates, notes = gather(job, _makers(job))
     choice = weigh(job, candidates, EXECUTOR)
     taken = choice.candidate
     return Product(
         executor=EXECUTOR,
         graph=taken.graph,
-        precision=taken.precision,
         model_file=taken.model_file,
         reach=EXECUTOR,
         cost_precision=taken.cost_precision,
@@ -58,40 +53,28 @@ def convert_for_onnxruntime(job: Job) -> Product:
 def _kept(job: Job) -> Product:
     """Return a model that is quantized already as it is: its file is what onnxruntime reads."""
     model = job.source.path.read_bytes()
-    accuracy = kept_accuracy(job)
     return Product(
         executor=EXECUTOR,
         graph=job.bound,
-        precision=accuracy["precision"],
         model_file=model,
         reach=EXECUTOR,
-        accuracy=accuracy,
+        accuracy=kept_accuracy(job),
         executor_memory=onnxruntime_file_memory(model),
         notes=(kept_note(job),),
     )
 
 
-def _candidates(job: Job) -> tuple[dict[str, Candidate], tuple[str, ...]]:
-    if job.calibration is not None and not job.batches:  # reading it tells what is wrong with it
-        raise CalibrationError("the calibration data holds no samples")
-    wanted = job.recipe.precision
-    makers: dict[str, Callable[[Job], Candidate]] = {
-        "float32": _float32,
-        "float16": _float16,
-        "int8": _int8_dynamic if is_encoder(job.graph) else _int8_static,
+def _makers(job: Job) -> Makers:
+    judge = cache(partial(_judge, job))
+    if is_encoder(job.graph):
+        int8 = partial(_int8_dynamic, job, judge)
+    else:
+        int8 = partial(_int8_static, job)
+    return {
+        "float32": partial(_float32, job),
+        "float16": partial(_float16, job, judge),
+        "int8": int8,
     }
-    found: dict[str, Candidate] = {}
-    notes: list[str] = []
-    for name, make in makers.items():
-        if wanted not in ("auto", name):
-            continue
-        try:
-            found[name] = make(job)
-        except (AccuracyError, CalibrationError) as error:
-            if wanted != "auto":
-                raise
-            notes.append(f"{name} was not considered: {error}")
-    return found, tuple(notes)
 
 
 def is_encoder(graph: Graph) -> bool:
@@ -106,7 +89,6 @@ def is_encoder(graph: Graph) -> bool:
 def _float32(job: Job) -> Candidate:
     model = emit_onnx(job.graph)
     return Candidate(
-        "float32",
         job.bound,
         "as it is",
         job.bound.weights_bytes,
@@ -115,29 +97,27 @@ def _float32(job: Job) -> Candidate:
     )
 
 
-def _float16(job: Job) -> Candidate:
+def _float16(job: Job, judge: Callable[[], Judge]) -> Candidate:
     model = emit_onnx(job.graph, float16=True)
     return Candidate(
-        "float16",
         job.bound,
         "weights and arithmetic in float16",
         job.bound.weights_bytes // 2,
         model_file=model,
-        quality=_judge(job).quality(session_runner(model)),
+        quality=judge().quality(session_runner(model)),
         cost_precision="float16",
         memory=onnxruntime_file_memory(model),
     )
 
 
-def _int8_dynamic(job: Job) -> Candidate:
+def _int8_dynamic(job: Job, judge: Callable[[], Judge]) -> Candidate:
     model = quantize_dynamic_onnx(emit_onnx(job.graph), exclude=job.recipe.keep_float)
     return Candidate(
-        "int8",
         job.bound,
         "dynamic int8: weights uint8 per channel, activations quantized at run time",
         len(model),
         model_file=model,
-        quality=_judge(job).quality(session_runner(model)),
+        quality=judge().quality(session_runner(model)),
         cost_precision="int8_dynamic",
         memory=onnxruntime_file_memory(model),
     )
@@ -145,7 +125,7 @@ def _int8_dynamic(job: Job) -> Candidate:
 
 def _int8_static(job: Job) -> Candidate:
     if not job.batches:
-        raise CalibrationError(needs_data("it"))
+        raise needs_data("it")
     result = quantize_onnx_with_gate(
         job.bound,
         job.batches,
@@ -156,7 +136,6 @@ def _int8_static(job: Job) -> Candidate:
     )
     model = result.graph.model
     return Candidate(
-        "int8",
         result.graph.graph,
         f"static int8, weights per channel, {job.recipe.observer} ranges",
         result.graph.graph.weights_bytes,
@@ -175,7 +154,7 @@ def _judge(job: Job) -> Judge:
         return Judge(job.graph, job.batches, job.accuracy)
     if is_encoder(job.graph):
         return Judge(job.graph, list(_random_tokens(job)))
-    raise CalibrationError(needs_data("to judge its accuracy it"))
+    raise needs_data("to judge its accuracy it")
 
 
 def _random_tokens(job: Job) -> Iterator[dict[str, Array]]:

@@ -1,8 +1,12 @@
-"""The choice between the precisions that a route can offer, and its record for the package."""
+"""The choice between the precisions that a route can offer, and its record for the package.
+
+A route says how it makes each precision (:data:`Makers`); :func:`gather` makes those that the
+recipe asks for, :func:`weigh` takes one of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +16,7 @@ from edgekit.converters.quantization.fallback import Quality
 from edgekit.converters.quantization.precision import PrecisionOption, choose_precision
 from edgekit.converters.quantization.report import LayerError
 from edgekit.cost.work import Precision
-from edgekit.errors import PlacementError
+from edgekit.errors import AccuracyError, CalibrationError, PlacementError, UsageError
 from edgekit.graph import Graph
 from edgekit.ops.evaluate import evaluate
 from edgekit.package_files import Source
@@ -26,7 +30,6 @@ class Candidate:
 
     Parameters
     ----------
-    precision : str
     graph : Graph
         What would be planned, with static shapes.
     method : str
@@ -45,7 +48,6 @@ class Candidate:
     memory : ExecutorMemory, optional
     """
 
-    precision: str
     graph: Graph
     method: str
     weights_bytes: int
@@ -58,6 +60,10 @@ class Candidate:
     memory: ExecutorMemory | None = None
 
 
+Makers = Mapping[str, Callable[[], Candidate]]
+"""How a route makes each precision that it has."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
     """The candidate that was taken, and what the manifest says about all of them."""
@@ -65,6 +71,53 @@ class Choice:
     candidate: Candidate
     accuracy: Mapping[str, Any]
     notes: tuple[str, ...]
+
+
+def gather(job: Job, makers: Makers) -> tuple[dict[str, Candidate], tuple[str, ...]]:
+    """Make the precisions that the recipe asks for.
+
+    Returns
+    -------
+    candidates : dict of precision to Candidate
+    notes : tuple of str
+        With ``auto``: which precision could not be made, and why.
+
+    Raises
+    ------
+    UsageError
+        If the precision asked for does not exist on this route.
+    CalibrationError
+        If there is calibration data that does not suit the model, or the precision asked for needs
+        data and there is none.
+    AccuracyError
+        If the precision asked for misses the gate.
+    """
+    if job.calibration is not None and not job.batches:  # reading it tells what is wrong with it
+        raise CalibrationError("the calibration data holds no samples")
+    wanted = job.recipe.precision
+    if wanted not in ("auto", *makers):
+        raise UsageError(
+            f"{job.profile.name} ({job.profile.kind}) runs {', '.join(makers)}, not {wanted}"
+        )
+    found: dict[str, Candidate] = {}
+    notes: list[str] = []
+    for name, make in makers.items():
+        if wanted not in ("auto", name):
+            continue
+        try:
+            found[name] = make()
+        except (AccuracyError, CalibrationError) as error:
+            if wanted != "auto":
+                raise
+            notes.append(f"{name} was not considered: {error}")
+    return found, tuple(notes)
+
+
+def needs_data(what: str) -> CalibrationError:
+    """Return the error that asks for calibration data."""
+    return CalibrationError(
+        f"{what} needs calibration data (--calibration DATA, 10 to 300 typical inputs)"
+    )
 
 
 def weigh(job: Job, candidates: Mapping[str, Candidate], executor: str) -> Choice:

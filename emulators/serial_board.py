@@ -196,12 +196,15 @@ class QemuUart:
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
         path = Path(self._folder.name) / "flash.img"
         path.write_bytes(image)
-        with socket.create_server(("127.0.0.1", 0)) as server:
+        # A UART writes byte by byte, which TCP would hold back for 40 ms each time.
+        uart = Path(self._folder.name) / "uart"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(uart))
+            server.listen(1)
             server.settimeout(QEMU_START_S)
-            uart = f"tcp:127.0.0.1:{server.getsockname()[1]}"
             options = ["-M", MACHINE, "-kernel", str(path), "-display", "none", "-monitor", "none"]
             self._process = subprocess.Popen(
-                [program, *options, "-serial", uart],
+                [program, *options, "-serial", f"unix:{uart}"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

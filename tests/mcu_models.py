@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.converters.emitters.c_source import emit_c
 from edgekit.converters.importers import load_model
 from edgekit.converters.layout import to_layout
 from edgekit.converters.passes import simplify
+from edgekit.deploy.cores import CORES
+from edgekit.deploy.firmware import build_image
+from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.dtypes import Array
+from edgekit.emulators.mcu import EmulatedBoard
+from edgekit.emulators.qemu_board import machine_of
 from edgekit.graph import Graph, Tensor
 from edgekit.ops.evaluate import evaluate, initial_states
 from edgekit.plan import Plan
@@ -18,12 +24,49 @@ from edgekit.profiles import load_profile
 from edgekit.schedule import schedule
 from edgekit.shapes import bind_dims
 
+KWS = "mlperf_tiny/kws/kws_ref_model.tflite"
+TINY = (
+    KWS,
+    "mlperf_tiny/ic/pretrainedResnet_quant.tflite",
+    "mlperf_tiny/vww/vww_96_int8.tflite",
+    "mlperf_tiny/ad/ad01_int8.tflite",
+)
+"""The four models of MLPerf Tiny."""
+
+INT8_MODELS = (
+    *TINY,
+    "tflm/dtln/dtln_noise_suppression.tflite",
+    "tflm/hello_world/hello_world_int8.tflite",
+    "tflm/keyword/keyword_scrambled.tflite",
+    "tflm/keyword/keyword_scrambled_8bit.tflite",
+    "tflm/micro_speech/micro_speech_quantized.tflite",
+    "tflm/mnist_lstm/trained_lstm_int8.tflite",
+    "tflm/person_detection/person_detect.tflite",
+    "tinyengine/vww.tflite",
+)
+LARGE_MODELS = (
+    "tflm/xtensa_examples/mobilenet_v2_quantized_1x3x224x224.tflite",
+    "tinyengine/mcunetv2_large.tflite",
+)
+"""Of 224 by 224 pixels."""
+
 
 def planned(path: Path, device: str = "stm32h743") -> tuple[Graph, Plan]:
     """Return a model as it goes to a device, ordered, and its plan."""
     graph = to_layout(bind_dims(simplify(load_model(path))), "NHWC")
     ordered = schedule(graph).graph
     return ordered, build_plan(ordered, load_profile(device), executor="reference")
+
+
+def board_of(path: Path, core_name: str, folder: Path) -> EmulatedBoard:
+    """Build for all the memory that the machine has, whatever the device."""
+    graph, plan = planned(path)
+    core = CORES[core_name]
+    machine = machine_of(core)
+    layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
+    model = emit_c(graph, plan)
+    image = build_image(model.files, core, layout, folder, uses_float=model.uses_float)
+    return EmulatedBoard(graph, load_profile("stm32h743"), core, model, image)
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:

@@ -8,10 +8,7 @@ operator; to add an operator, teach ``tflite_writer`` its form.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +23,11 @@ from edgekit.ops.evaluate import evaluate
 from edgekit.ops.spec import OpCase
 from tests.kernels.run_case import run_reference
 from tests.kernels.tflite_writer import NoFormError, given_inputs, write_case
+from tests.mcu_models import INT8_MODELS, LARGE_MODELS
+from tests.tflm import Answer, ask_tflm
 
 pytest.importorskip("tflite_micro")
 
-CHILD = Path(__file__).with_name("tflm_child.py")
 RUNS = 20
 """Random inputs for each model."""
 
@@ -55,60 +53,12 @@ FLOAT_MODELS = (
     "tflm/hello_world/hello_world_float.tflite",
     "tflm/mnist_lstm/trained_lstm.tflite",
 )
-INT8_MODELS = (
-    "mlperf_tiny/ad/ad01_int8.tflite",
-    "mlperf_tiny/ic/pretrainedResnet_quant.tflite",
-    "mlperf_tiny/kws/kws_ref_model.tflite",
-    "mlperf_tiny/vww/vww_96_int8.tflite",
-    "tflm/dtln/dtln_noise_suppression.tflite",
-    "tflm/hello_world/hello_world_int8.tflite",
-    "tflm/keyword/keyword_scrambled.tflite",
-    "tflm/keyword/keyword_scrambled_8bit.tflite",
-    "tflm/micro_speech/micro_speech_quantized.tflite",
-    "tflm/mnist_lstm/trained_lstm_int8.tflite",
-    "tflm/person_detection/person_detect.tflite",
-    "tinyengine/vww.tflite",
-)
-LARGE_MODELS = (
-    "tflm/xtensa_examples/mobilenet_v2_quantized_1x3x224x224.tflite",
-    "tinyengine/mcunetv2_large.tflite",
-)
 UNSUPPORTED_MODELS = (
     "tflm/micro_speech/audio_preprocessor_float.tflite",
     "tflm/micro_speech/audio_preprocessor_int8.tflite",
 )
 HYBRID_MODELS = ("mlperf_tiny/kws/kws_ref_model_float32.tflite",)
 """Float activations and int8 weights, which TensorFlow Lite Micro refuses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What TensorFlow Lite Micro made of one model: outputs by ``RUN_OUTPUT``, or an error."""
-
-    outputs: dict[str, Array]
-    error: str = ""
-
-
-def ask_tflm(folder: Path) -> dict[str, Answer]:
-    """Run every model of a folder; restart the child after a model that aborts it."""
-    names = sorted(path.stem for path in folder.glob("*.tflite"))
-    for _ in names:
-        child = subprocess.run(
-            [sys.executable, str(CHILD), str(folder)],
-            capture_output=True,
-            timeout=600,
-            check=False,
-        )
-        if child.returncode == 0:
-            break
-    answers = {}
-    for name in names:
-        error = folder / f"{name}.error"
-        if error.exists():
-            answers[name] = Answer({}, error.read_text())
-        else:
-            answers[name] = Answer(dict(np.load(folder / f"{name}.out.npz")))
-    return answers
 
 
 def writable_cases() -> Iterator[tuple[str, str, OpCase, bytes]]:

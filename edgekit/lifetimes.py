@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from edgekit.errors import InternalError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops import spec_of
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.plan import BufferKind, Compute, Move, Step
 
@@ -132,7 +133,12 @@ def in_place_pairs(graph: Graph, node: Node) -> Iterator[tuple[str, str]]:
 
 
 def find_storages(
-    graph: Graph, steps: Sequence[Step], *, host_memory: str, policy: ReusePolicy = PLANNED
+    graph: Graph,
+    steps: Sequence[Step],
+    *,
+    host_memory: str,
+    policy: ReusePolicy = PLANNED,
+    kernels: KernelSet = KernelSet.PORTABLE,
 ) -> tuple[Storage, ...]:
     """Return every storage that a run of ``steps`` needs.
 
@@ -146,23 +152,31 @@ def find_storages(
         Where graph inputs are given and graph outputs are left.
     policy : ReusePolicy
         What may share bytes, and how long the caller's tensors live.
+    kernels : KernelSet
+        Whose scratch memory counts.
 
     Returns
     -------
     tuple of Storage
         In order of first use.
     """
-    return _Finder(graph, steps, host_memory, policy).find()
+    return _Finder(graph, steps, host_memory, policy, kernels).find()
 
 
 class _Finder:
     """Two passes over the steps: lifetimes of values, then which of them share bytes."""
 
     def __init__(
-        self, graph: Graph, steps: Sequence[Step], host_memory: str, policy: ReusePolicy
+        self,
+        graph: Graph,
+        steps: Sequence[Step],
+        host_memory: str,
+        policy: ReusePolicy,
+        kernels: KernelSet,
     ) -> None:
         self.graph = graph
         self.policy = policy
+        self.kernels = kernels
         self.steps = steps
         self.host_memory = host_memory
         self.nodes = {node.name: node for node in graph.nodes}
@@ -258,7 +272,7 @@ class _Finder:
         return "output" if name in self.graph.outputs else "activation"
 
     def _scratch(self, step: int, node: Node, memory: str) -> list[Storage]:
-        size_bytes = spec_of(node).scratch_bytes(OpView.of(self.graph, node))
+        size_bytes = spec_of(node).scratch_bytes(OpView.of(self.graph, node), self.kernels)
         if size_bytes == 0:
             return []
         return [Storage(memory, (Value(scratch_name(node), size_bytes, step, step, "scratch"),))]

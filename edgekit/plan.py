@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from edgekit.ops.kernel_set import KernelSet
+
 EstimateKind = Literal["measured", "modelled"]
 BufferKind = Literal["input", "activation", "output", "state", "scratch"]
 
@@ -190,6 +192,8 @@ class Plan(Record, frozen=True):
     memories : tuple of MemoryUse
     placement : tuple of Placement
     estimates : Estimates or None
+    kernels : KernelSet
+        Whose scratch memory is planned; generated code calls these kernels and no others.
     """
 
     device: str
@@ -199,6 +203,7 @@ class Plan(Record, frozen=True):
     memories: tuple[MemoryUse, ...]
     placement: tuple[Placement, ...] = ()
     estimates: Estimates | None = None
+    kernels: KernelSet = KernelSet.PORTABLE
 
     def memory(self, name: str) -> MemoryUse:
         """Return the use of one memory (KeyError where the plan does not touch it)."""

@@ -18,6 +18,7 @@ from edgekit.errors import PlacementError
 from edgekit.graph import Graph, Node
 from edgekit.lifetimes import PLANNED, ReusePolicy, Storage, find_storages
 from edgekit.memory import Buffer, Solution, plan_offsets
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.plan import (
     Compute,
     Estimates,
@@ -63,6 +64,7 @@ def build_plan(
     estimates: Estimates | None = None,
     alignment_bytes: int = 16,
     executor_memory: ExecutorMemory | None = None,
+    kernels: KernelSet = KernelSet.PORTABLE,
     time_limit_s: float = 60.0,
 ) -> Plan:
     """Plan a static graph on a device.
@@ -84,6 +86,8 @@ def build_plan(
     executor_memory : ExecutorMemory, optional
         What an executor that does not follow the plan to the byte needs
         (:mod:`edgekit.runtime.memory_model`). Without it: the weights as they are, no overhead.
+    kernels : KernelSet
+        Whose scratch memory is planned.
     time_limit_s : float
         For the search for optimal offsets, all memories together.
 
@@ -104,6 +108,7 @@ def build_plan(
         steps,
         host_memory=profile.working_memory,
         policy=executor_memory.policy if executor_memory else PLANNED,
+        kernels=kernels,
     )
     homes = {step.memory for step in steps if isinstance(step, Compute)}
     names = [m.name for m in profile.memories if m.name in homes | {profile.working_memory}]
@@ -121,6 +126,7 @@ def build_plan(
         if not placement
         else tuple(placement),
         estimates=estimates,
+        kernels=kernels,
     )
     plan = _with_memories(plan, graph, profile, solutions, alignment_bytes, executor_memory)
     verify_plan(plan, graph)

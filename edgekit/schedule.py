@@ -25,6 +25,7 @@ from edgekit.errors import InternalError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.lifetimes import in_place_pairs, view_pair
 from edgekit.ops import spec_of
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 
 _BEAM_WIDTH = 32
@@ -49,19 +50,27 @@ class Schedule:
     optimal: bool
 
 
-def schedule(graph: Graph, *, with_scratch: bool = True, state_limit: int = 4_000) -> Schedule:
+def schedule(
+    graph: Graph,
+    *,
+    kernels: KernelSet = KernelSet.PORTABLE,
+    with_scratch: bool = True,
+    state_limit: int = 4_000,
+) -> Schedule:
     """Return the graph with its nodes in the order of the smallest peak.
 
     Parameters
     ----------
     graph : Graph
         With static shapes.
+    kernels : KernelSet
+        Whose scratch memory counts.
     with_scratch : bool
         Whether scratch memory of kernels counts.
     state_limit : int
         Executed sets looked at in one segment before the search gives up its proof.
     """
-    costs = _Costs(graph, with_scratch)
+    costs = _Costs(graph, kernels, with_scratch)
     first = tuple(index for index in range(costs.count) if not costs.predecessors[index])
     state = _State(costs.floor_bytes(), costs.start_bytes, 0, (), first)
     optimal = True
@@ -95,7 +104,7 @@ class _Group:
 class _Costs:
     """What each node allocates and frees, on bit sets of executed nodes."""
 
-    def __init__(self, graph: Graph, with_scratch: bool) -> None:
+    def __init__(self, graph: Graph, kernels: KernelSet, with_scratch: bool) -> None:
         self.count = len(graph.nodes)
         members = _view_groups(graph)
         group_of = {name: index for index, names in enumerate(members) for name in names}
@@ -120,7 +129,7 @@ class _Costs:
             for node in graph.nodes
         ]
         self.scratch_bytes = [
-            spec_of(node).scratch_bytes(OpView.of(graph, node)) if with_scratch else 0
+            spec_of(node).scratch_bytes(OpView.of(graph, node), kernels) if with_scratch else 0
             for node in graph.nodes
         ]
         states = [t.size_bytes for t in graph.tensors.values() if t.kind is TensorKind.STATE]

@@ -107,7 +107,9 @@ def _size_problems(plan: Plan, graph: Graph) -> Iterator[str]:
     for buffer in plan.buffers:
         if buffer.kind == "scratch":
             node = nodes.get(buffer.tensor.removesuffix(":scratch"))
-            needed = spec_of(node).scratch_bytes(OpView.of(graph, node)) if node else -1
+            needed = (
+                spec_of(node).scratch_bytes(OpView.of(graph, node), plan.kernels) if node else -1
+            )
         else:
             tensor = graph.tensors.get(buffer.tensor)
             needed = tensor.size_bytes if tensor and not tensor.is_constant else -1

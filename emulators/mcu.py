@@ -2,10 +2,9 @@
 
 The generated C is compiled for the device's core and linked with the lengths of the device's
 memories, so that what does not fit does not link; what is out of bounds faults. The outputs are
-what the firmware computed. Instructions are exact and the same at every run. Cycles are modelled:
-``cycles = instructions x cycles_per_instruction`` of the profile, ``latency = cycles / clock``,
-``energy = (active power + idle power) x latency``. QEMU models neither caches nor wait states nor
-energy; :mod:`edgekit.emulators.mcu_rows` compares the model with published measurements.
+what the firmware computed. Instructions are exact and the same at every run. Time and energy are
+modelled from them (:mod:`edgekit.emulators.mcu_model`): QEMU knows neither caches nor wait states
+nor energy. :mod:`edgekit.emulators.mcu_rows` compares the model with published measurements.
 
 Where QEMU or a cross compiler is missing, :func:`run_on_host` runs the same sources on this
 computer: the same outputs, nothing about time.
@@ -27,7 +26,8 @@ from edgekit.deploy.host_program import build_host_program, run_host_program
 from edgekit.deploy.memory_layout import machine_layout
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.dtypes import Array
-from edgekit.emulators.mcu_rows import published_rows
+from edgekit.emulators import mcu_rows
+from edgekit.emulators.mcu_model import energy_of, latency_of
 from edgekit.emulators.qemu_board import (
     LONGEST_PERIOD,
     BoardRun,
@@ -38,12 +38,11 @@ from edgekit.emulators.qemu_board import (
 )
 from edgekit.emulators.validation import ValidationRow
 from edgekit.errors import EmulatorError, UsageError
-from edgekit.estimate import idle_power_w
 from edgekit.fit import check_fit
 from edgekit.graph import Graph
 from edgekit.package import Package
 from edgekit.plan import Plan
-from edgekit.profiles import DeviceProfile, Processor
+from edgekit.profiles import DeviceProfile
 from edgekit.runtime.trace import RunResult, Trace
 
 EMULATES = ("mcu",)
@@ -121,7 +120,14 @@ def emulated_board(
     check_fit(plan)
     layout = machine_layout(profile, machine_of(core))
     model = emit_c(graph, plan, c_identifier(graph.name))
-    image = build_image(model.files, core, layout, directory, uses_float=model.uses_float)
+    image = build_image(
+        model.files,
+        core,
+        layout,
+        directory,
+        uses_float=model.uses_float,
+        kernels=model.kernels,
+    )
     return EmulatedBoard(graph, profile, core, model, image)
 
 
@@ -175,7 +181,7 @@ def run_on_host(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs
     check_fit(plan)
     model = emit_c(graph, plan, c_identifier(graph.name))
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
-        program = build_host_program(model.files, Path(name))
+        program = build_host_program(model.files, Path(name), kernels=model.kernels)
         data = run_host_program(program, [input_bytes(graph, inputs)])
     estimates = plan.estimates
     trace = Trace(
@@ -186,27 +192,6 @@ def run_on_host(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs
         energy_j=estimates.energy_j if estimates else None,
     )
     return RunResult(output_arrays(graph, split_outputs(data, model.outputs)[0]), trace)
-
-
-def latency_of(profile: DeviceProfile, instructions: float) -> float:
-    """Return the modelled time of so many instructions, in seconds."""
-    processor = processor_of(profile)
-    cycles = processor.cycles_per_instruction
-    return instructions * (cycles.value if cycles else 1.0) / processor.clock_hz.value
-
-
-def energy_of(profile: DeviceProfile, latency_s: float) -> float:
-    """Return the modelled energy of so many busy seconds, in joules."""
-    power = processor_of(profile).active_power_w
-    return ((power.value if power else 0.0) + idle_power_w(profile)) * latency_s
-
-
-def processor_of(profile: DeviceProfile) -> Processor:
-    """Return the core that firmware runs on."""
-    for processor in profile.processors:
-        if processor.kind == "mcu" or processor.core == profile.toolchain:
-            return processor
-    raise EmulatorError(f"{profile.name} has no microcontroller core")
 
 
 def memory_bytes(profile: DeviceProfile, plan: Plan, image: FirmwareImage) -> dict[str, int]:
@@ -253,4 +238,9 @@ def output_arrays(graph: Graph, parts: Sequence[bytes]) -> dict[str, Array]:
 
 def validation_rows() -> list[ValidationRow]:
     """Return every published row that this emulator claims."""
-    return published_rows()
+    return mcu_rows.published_rows()
+
+
+def stated_error(profile: DeviceProfile) -> str:
+    """Return what is known of the error of modelled time and energy on a device."""
+    return mcu_rows.stated_error(profile)

@@ -18,6 +18,7 @@ from edgekit.emulators.mcu import EmulatedBoard
 from edgekit.emulators.qemu_board import machine_of
 from edgekit.graph import Graph, Tensor
 from edgekit.ops.evaluate import evaluate, initial_states
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
@@ -51,17 +52,20 @@ LARGE_MODELS = (
 """Of 224 by 224 pixels."""
 
 
-def planned(path: Path, device: str = "stm32h743") -> tuple[Graph, Plan]:
+def planned(
+    path: Path, device: str = "stm32h743", kernels: KernelSet = KernelSet.PORTABLE
+) -> tuple[Graph, Plan]:
     """Return a model as it goes to a device, ordered, and its plan."""
     graph = to_layout(bind_dims(simplify(load_model(path))), "NHWC")
-    ordered = schedule(graph).graph
-    return ordered, build_plan(ordered, load_profile(device), executor="reference")
+    ordered = schedule(graph, kernels=kernels).graph
+    profile = load_profile(device)
+    return ordered, build_plan(ordered, profile, executor="reference", kernels=kernels)
 
 
 def board_of(path: Path, core_name: str, folder: Path) -> EmulatedBoard:
     """Build for all the memory that the machine has, whatever the device."""
-    graph, plan = planned(path)
     core = CORES[core_name]
+    graph, plan = planned(path, kernels=core.kernels)
     machine = machine_of(core)
     layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
     model = emit_c(graph, plan)

@@ -28,6 +28,7 @@ from edgekit.errors import InternalError, PlacementError
 from edgekit.graph import Graph, Node, Tensor
 from edgekit.lifetimes import scratch_name, view_pair
 from edgekit.ops.evaluate import initial_state
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.plan import Compute, Plan, PlannedBuffer
 from edgekit.runtime.lowering import SCRATCH, KernelCall, lower
@@ -51,6 +52,8 @@ class CModel:
         Bytes of each.
     uses_float : bool
         Whether any tensor holds floats.
+    kernels : KernelSet
+        What the calls must be linked with; others do not link.
     """
 
     prefix: str
@@ -60,6 +63,7 @@ class CModel:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     uses_float: bool
+    kernels: KernelSet
 
 
 def emit_c(graph: Graph, plan: Plan, prefix: str = "model") -> CModel:
@@ -127,6 +131,7 @@ class _Emitter:
             inputs=tuple(self.graph.tensors[name].size_bytes for name in self.graph.inputs),
             outputs=tuple(self.graph.tensors[name].size_bytes for name in self.graph.outputs),
             uses_float=any(tensor.dtype.is_float for tensor in self.graph.tensors.values()),
+            kernels=self.plan.kernels,
         )
 
     @property
@@ -148,7 +153,7 @@ class _Emitter:
 
     def _call(self, node: Node) -> str:
         view = OpView.of(self.graph, node)
-        return "".join(self._call_text(call, view) for call in lower(view))
+        return "".join(self._call_text(call, view) for call in lower(view, self.plan.kernels))
 
     def _call_text(self, call: KernelCall, view: OpView) -> str:
         fields = "".join(
@@ -206,6 +211,7 @@ class _Emitter:
         ]
         return _SOURCE.format(
             prefix=self.prefix,
+            kernels=self.plan.kernels.value,
             arena_bytes=max(self.arena_bytes, 1),
             alignment=ARENA_ALIGNMENT,
             states="".join(states),
@@ -321,7 +327,7 @@ static uint8_t arena[{arena_bytes}] __attribute__((aligned({alignment}))) ARENA_
 #define AT(offset_bytes) ((void *)(arena + (offset_bytes)))
 
 ek_status {prefix}_init(void) {{
-{states}    return EK_STATUS_OK;
+{states}    return ek_kernels_{kernels}();
 }}
 
 void *{prefix}_tensor(uint32_t id) {{

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.profiles import DeviceProfile
+
 INSTRUCTION_NS = 64
 """Virtual time of one instruction under ``-icount shift=6``."""
 
@@ -69,8 +72,8 @@ class Core:
         For arm-none-eabi-gcc.
     zig_target, zig_cpu : str
         For ``zig cc``.
-    kernels : tuple of str
-        Folders of ``csrc/kernels`` whose files replace the portable ones, the best first.
+    kernels : KernelSet
+        The best that it runs.
     machine : Machine or None
         None where QEMU 7.2 has no machine with it that is large enough.
     """
@@ -79,7 +82,7 @@ class Core:
     gcc_flags: tuple[str, ...]
     zig_target: str
     zig_cpu: str
-    kernels: tuple[str, ...] = ()
+    kernels: KernelSet = KernelSet.PORTABLE
     machine: Machine | None = None
 
     def without_float(self) -> Core:
@@ -87,7 +90,7 @@ class Core:
 
         Exceptions then stack eight registers instead of 26.
         """
-        if "cortex_m_mve" in self.kernels:
+        if self.kernels is KernelSet.CORTEX_M_MVE:
             return self
         flags = (self.gcc_flags[0], "-mfloat-abi=soft")
         return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi")
@@ -121,7 +124,7 @@ CORES = {
             ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
             "thumb-freestanding-eabihf",
             "cortex_m4",
-            ("cortex_m_dsp",),
+            KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an386", _PSRAM),
         ),
         Core(
@@ -129,7 +132,7 @@ CORES = {
             ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
             "cortex_m7",
-            ("cortex_m_dsp",),
+            KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an500", Span(0x60000000, 16 * MIB)),
         ),
         Core(
@@ -137,7 +140,7 @@ CORES = {
             ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
             "cortex_m33",
-            ("cortex_m_dsp",),
+            KernelSet.CORTEX_M_DSP,
             Machine(
                 "mps2-an505",
                 20_000_000,
@@ -153,7 +156,7 @@ CORES = {
             ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
             "thumb-freestanding-eabihf",
             "cortex_m55",
-            ("cortex_m_mve", "cortex_m_dsp"),
+            KernelSet.CORTEX_M_MVE,
             Machine(
                 "mps3-an547",
                 32_000_000,
@@ -168,3 +171,9 @@ CORES = {
     )
 }
 """Every core that firmware can be built for."""
+
+
+def kernels_of(profile: DeviceProfile) -> KernelSet:
+    """Return the kernels that firmware for a device is planned for."""
+    core = CORES.get(profile.toolchain)
+    return core.kernels if core else KernelSet.PORTABLE

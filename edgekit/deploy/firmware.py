@@ -25,9 +25,12 @@ from edgekit.deploy.stack_bound import (
 )
 from edgekit.deploy.toolchain import Toolchain, require_toolchain
 from edgekit.errors import InternalError
+from edgekit.ops.kernel_set import KernelSet
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 """C sources that come with edgekit."""
+
+KERNELS = CSRC / "kernels"
 
 STACK_BYTES = 8192
 """Reserved for the stack where the bound is not known before linking."""
@@ -85,18 +88,10 @@ class FirmwareImage:
         return self.static_bytes + self.arena_bytes + self.stack_bytes
 
 
-def kernel_sources(core: Core | None) -> tuple[Path, ...]:
-    """Return the kernels for a core: a file of one of its folders replaces the portable one.
-
-    Parameters
-    ----------
-    core : Core or None
-        None for the portable kernels.
-    """
-    folder = CSRC / "kernels"
-    chosen = {path.name: path for path in sorted(folder.glob("*.c"))}
-    for variant in reversed(core.kernels if core else ()):
-        chosen.update({path.name: path for path in sorted((folder / variant).glob("*.c"))})
+def kernel_sources(kernels: KernelSet, pattern: str = "*.c") -> tuple[Path, ...]:
+    """Return the files of a set of kernels: one of its folder replaces the portable one."""
+    chosen = {path.name: path for path in KERNELS.glob(pattern)}
+    chosen.update({path.name: path for path in (KERNELS / kernels.value).glob(pattern)})
     return tuple(path for _, path in sorted(chosen.items()))
 
 
@@ -111,6 +106,7 @@ def build_image(
     stack_bytes: int | None = None,
     defines: Sequence[str] = (),
     uses_float: bool = True,
+    kernels: KernelSet | None = None,
 ) -> FirmwareImage:
     """Compile and link firmware.
 
@@ -133,6 +129,8 @@ def build_image(
         Macros, as ``NAME=VALUE``.
     uses_float : bool
         Whether the model computes with floats; otherwise the floating-point unit stays off.
+    kernels : KernelSet, optional
+        What ``generated`` was made for; the best for the core, without it.
 
     Raises
     ------
@@ -149,13 +147,13 @@ def build_image(
     firmware = CSRC / "firmware"
     own = [directory / name for name in generated if name.endswith(".c")]
     own += [firmware / name for name in (*ALWAYS, *PROGRAMS[program])]
-    common = (f"-I{CSRC / 'include'}", f"-I{firmware / 'freestanding'}")
+    common = (f"-I{CSRC / 'include'}", f"-I{KERNELS}", f"-I{firmware / 'freestanding'}")
     includes = (*common, f"-I{firmware}", f"-I{directory}")
     macros = tuple(f"-D{define}" for define in defines)
     flags = (*chosen.compile_flags(core, OPTIMIZATION), *includes, *macros)
     objects = _compile_all(chosen, own, directory / "objects", flags)
     kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), *common)
-    objects += _cached_kernels(chosen, core, kernel_flags)
+    objects += _cached_kernels(chosen, kernels or core.kernels, kernel_flags)
     bound = _stack_bound(chosen, core, objects)
     reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)
     return _link(chosen, core, objects, layout, directory, reserved, bound)
@@ -178,9 +176,9 @@ def _compile_all(
     return targets
 
 
-def _cached_kernels(toolchain: Toolchain, core: Core, flags: Sequence[str]) -> list[Path]:
+def _cached_kernels(toolchain: Toolchain, kernels: KernelSet, flags: Sequence[str]) -> list[Path]:
     """Return object files of the kernels, compiled only where their sources have changed."""
-    sources = kernel_sources(core)
+    sources = kernel_sources(kernels)
     digest = hashlib.sha256(toolchain.fingerprint(flags).encode())
     for path in (*sources, *sorted(CSRC.rglob("*.h"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -1,4 +1,4 @@
-"""The generated C on this computer: the same sources, portable kernels, the host's compiler.
+"""The generated C on this computer: the same sources and kernels, the host's compiler.
 
 It gives the outputs that a board gives, bit for bit, and says nothing about time.
 """
@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.deploy.firmware import CSRC, kernel_sources
+from edgekit.deploy.firmware import CSRC, KERNELS, kernel_sources
 from edgekit.deploy.toolchain import COMPILE_TIMEOUT_S, BuildError
 from edgekit.errors import EdgekitError, ExecutionError
+from edgekit.ops.kernel_set import KernelSet
 
 RUN_TIMEOUT_S = 300.0
 _REFUSED = 97
@@ -41,7 +42,11 @@ def host_compiler() -> tuple[str, ...] | None:
 
 
 def build_host_program(
-    generated: Mapping[str, bytes], directory: Path, *, flags: Sequence[str] = ("-O2",)
+    generated: Mapping[str, bytes],
+    directory: Path,
+    *,
+    kernels: KernelSet = KernelSet.PORTABLE,
+    flags: Sequence[str] = ("-O2",),
 ) -> Path:
     """Compile generated sources into a program that :func:`run_host_program` runs.
 
@@ -49,6 +54,8 @@ def build_host_program(
     ----------
     generated : mapping of file name to bytes
     directory : Path
+    kernels : KernelSet
+        What ``generated`` was made for.
     flags : sequence of str
         For the compiler, for instance sanitizers.
 
@@ -59,23 +66,30 @@ def build_host_program(
     BuildError
         If the compiler refuses the sources.
     """
-    compiler = host_compiler()
-    if compiler is None:
-        raise HostCompilerMissingError
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in generated.items():
         (directory / name).write_bytes(content)
     sources = [directory / name for name in generated if name.endswith(".c")]
-    sources += [*kernel_sources(None), CSRC / "firmware" / "main_host.c"]
+    sources += [*kernel_sources(kernels), CSRC / "firmware" / "main_host.c"]
     program = directory / "host_model"
-    command = [*compiler, "-std=c11", *flags, f"-I{CSRC / 'include'}", f"-I{directory}"]
-    command += [*map(str, sources), "-o", str(program), "-lm"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False
-    )
-    if done.returncode != 0:
-        raise BuildError("compiling for this computer", done.stderr)
+    _compile((*flags, f"-I{directory}"), sources, program)
     return program
+
+
+def build_kernel_library(kernels: KernelSet, directory: Path) -> Path:
+    """Compile a set of kernels into a shared library for this computer.
+
+    Raises
+    ------
+    HostCompilerMissingError
+        If there is no compiler.
+    BuildError
+        If the compiler refuses the sources.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    library = directory / f"{kernels.value}.so"
+    _compile(("-O2", "-shared", "-fPIC"), kernel_sources(kernels), library)
+    return library
 
 
 def run_host_program(program: Path, inputs: Sequence[Sequence[bytes]]) -> bytes:
@@ -113,3 +127,16 @@ def run_host_program(program: Path, inputs: Sequence[Sequence[bytes]]) -> bytes:
             refused = "a kernel refused its arguments: " if done.returncode == _REFUSED else ""
             raise ExecutionError(f"generated C: {refused}{done.stderr.strip()[:500]}")
         return (folder / "output.bin").read_bytes()
+
+
+def _compile(flags: Sequence[str], sources: Sequence[Path], target: Path) -> None:
+    compiler = host_compiler()
+    if compiler is None:
+        raise HostCompilerMissingError
+    command = [*compiler, "-std=c11", *flags, f"-I{CSRC / 'include'}", f"-I{KERNELS}"]
+    command += [*map(str, sources), "-o", str(target), "-lm"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError("compiling for this computer", done.stderr)

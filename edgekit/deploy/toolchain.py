@@ -56,7 +56,8 @@ class BuildError(EdgekitError):
     exit_code = 5
 
     def __init__(self, what: str, output: str) -> None:
-        lines = [line for line in output.splitlines() if "error" in line or "overflow" in line]
+        telling = ("error", "overflow", "undefined")
+        lines = [line for line in output.splitlines() if any(word in line for word in telling)]
         super().__init__("\n".join([f"{what} failed", *(lines or output.splitlines())[:3]]))
         self.output = output
 

@@ -25,6 +25,7 @@ _NOT_OPERATORS = frozenset(
         "hard_swish_int8",
         "int16_tables",
         "int8",
+        "kernel_set",
         "windows",
         "broadcast",
         "shapes",

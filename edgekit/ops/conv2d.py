@@ -21,6 +21,7 @@ from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
 from edgekit.ops.checks import require_quantized_pair
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import (
     Window,
@@ -65,12 +66,20 @@ def _macs(view: OpView) -> int:
     return view.outputs[0].elements * math.prod(weights[1:])
 
 
-def _scratch_bytes(view: OpView) -> int:
-    """Return the bytes of the patches of two pixels, in 16 bits, as ``ek_conv2d_s8`` needs."""
+def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
+    """Return the bytes of the patches of two pixels, as ``ek_conv2d_s8`` needs."""
     if view.input(0).dtype is not DType.INT8:
         return 0
-    depth = math.prod(view.input(1).static_shape[1:])
-    return 4 * (-(-depth // 4) * 4)
+    return patches_bytes(math.prod(view.input(1).static_shape[1:]), kernels)
+
+
+def patches_bytes(depth: int, kernels: KernelSet) -> int:
+    """Return the bytes of the patches of two pixels, each of ``depth`` values.
+
+    DSP kernels hold them in 16 bits.
+    """
+    item_bytes = 2 if kernels is KernelSet.CORTEX_M_DSP else 1
+    return 2 * item_bytes * (-(-depth // 4) * 4)
 
 
 def _works_in_place(view: OpView) -> bool:

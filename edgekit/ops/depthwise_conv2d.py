@@ -19,6 +19,8 @@ from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
 from edgekit.ops.checks import require_quantized_pair
+from edgekit.ops.conv2d import patches_bytes
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import Window, image_dims, image_shape, pad_image, tap, window_of
 
@@ -52,16 +54,16 @@ def _macs(view: OpView) -> int:
     return view.outputs[0].elements * window.kernel[0] * window.kernel[1]
 
 
-def _scratch_bytes(view: OpView) -> int:
-    """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding, in 16 bits.
+def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
+    """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding.
 
-    A layer of one input channel is computed as a plain convolution.
+    DSP kernels hold it in 16 bits. A layer of one input channel is computed as a plain convolution.
     """
     if view.input(0).dtype is not DType.INT8:
         return 0
     window, shape = _window(view), view.input(0).static_shape
     if shape[3] == 1:
-        return 4 * (-(-window.kernel[0] * window.kernel[1] // 4) * 4)
+        return patches_bytes(window.kernel[0] * window.kernel[1], kernels)
     size = window.output_size(shape[1], shape[2], where=view.node.where)
     height, width = (
         (size[axis] - 1) * window.strides[axis]
@@ -69,7 +71,7 @@ def _scratch_bytes(view: OpView) -> int:
         + 1
         for axis in range(2)
     )
-    return 4 * ((height * width + 1) // 2 + 1)
+    return height * width * (2 if kernels is KernelSet.CORTEX_M_DSP else 1)
 
 
 def _works_in_place(view: OpView) -> bool:

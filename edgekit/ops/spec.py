@@ -14,6 +14,7 @@ from enum import Enum
 from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
 from edgekit.graph import Attr, Graph, Node, Shape, Tensor
+from edgekit.ops.kernel_set import KernelSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,10 @@ def _no_macs(_: OpView) -> int:
     return 0
 
 
+def _no_scratch(_: OpView, __: KernelSet) -> int:
+    return 0
+
+
 def _always(_: OpView) -> bool:
     return True
 
@@ -212,7 +217,7 @@ class OpSpec:
     macs : callable
         Multiply-accumulates of one execution (static shapes).
     scratch_bytes : callable
-        Temporary memory that the native kernel needs, equal to what the C twin says.
+        Temporary memory that the native kernel of a set needs, equal to what the C twin says.
     quantization : QuantRule
     fixed_output : tuple of (scale, zero_point), optional
         For ``QuantRule.FIXED_OUTPUT``.
@@ -230,7 +235,7 @@ class OpSpec:
     infer: Callable[[OpView], Sequence[TensorType]]
     reference: Callable[[OpCall], Sequence[Array]]
     macs: Callable[[OpView], int] = _no_macs
-    scratch_bytes: Callable[[OpView], int] = _no_macs
+    scratch_bytes: Callable[[OpView, KernelSet], int] = _no_scratch
     quantization: QuantRule = QuantRule.FLOAT_ONLY
     fixed_output: tuple[float, int] | None = None
     channel_axis: int = 0

@@ -31,6 +31,7 @@ from edgekit.graph import Attr, Quantization, Tensor, TensorKind
 from edgekit.ops import cases, int8
 from edgekit.ops.checks import require_dtype
 from edgekit.ops.int16_tables import sigmoid_int16, tanh_int16
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
 _INPUTS = 24
@@ -205,7 +206,7 @@ def _macs(view: OpView) -> int:
     return batch * steps * units * 4 * (view.input(0).static_shape[2] + units)
 
 
-def _scratch_bytes(view: OpView) -> int:
+def _scratch_bytes(view: OpView, _: KernelSet) -> int:
     """Return the bytes of one new output state."""
     return view.input(5).static_shape[0] if view.input(0).dtype is DType.INT8 else 0
 

@@ -17,6 +17,7 @@ import msgspec
 from edgekit.converters.partitioning.placement import place
 from edgekit.converters.passes import simplify
 from edgekit.converters.recipes import Recipe, recipe_from
+from edgekit.deploy.cores import kernels_of
 from edgekit.errors import ProfileError, UnsupportedOpError
 from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
@@ -131,7 +132,7 @@ def convert_recipe(
     step("choosing the precision")
     product = route(job)
     step("placing and ordering the layers")
-    ordered = schedule(product.graph).graph
+    ordered = schedule(product.graph, kernels=kernels_of(profile)).graph
     product = replace(product, graph=ordered)
     step("planning memory")
     plan = plan_for(product, profile)
@@ -233,6 +234,7 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
         placement=placed.placements,
         estimates=estimates,
         executor_memory=product.executor_memory,
+        kernels=kernels_of(profile),
     )
 
 

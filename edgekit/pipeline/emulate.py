@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.converters.partitioning.placement import place
+from edgekit.deploy.cores import kernels_of
 from edgekit.dtypes import Array
 from edgekit.emulators import emulator_modules
 from edgekit.errors import EmulatorError
@@ -70,4 +71,5 @@ def replan(package: Package, profile: DeviceProfile) -> Plan:
         executor=executor,
         placement=placed.placements,
         executor_memory=memory,
+        kernels=kernels_of(profile),
     )

@@ -4,7 +4,7 @@
 
     model/            the generated model: model.h is its interface
     include/          headers of the kernels
-    kernels/          the kernels in portable C; folders in it replace files for some cores
+    kernels/          the kernels of the core; they compile everywhere
     board/            start-up code, linker script, a loop around the model
     firmware.elf, firmware.bin, firmware.map    where a cross compiler was found
 
@@ -27,6 +27,7 @@ from edgekit.deploy.firmware import (
     PROGRAMS,
     FirmwareImage,
     build_image,
+    kernel_sources,
 )
 from edgekit.deploy.memory_layout import board_layout
 from edgekit.deploy.toolchain import find_toolchain
@@ -79,7 +80,7 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         model = emit_c(graph, plan, c_identifier(graph.name))
     except UnsupportedOpError as error:
         return FirmwareFiles(notes=(f"No firmware in the package: {error}",))
-    files = _sources(model, profile)
+    files = _sources(model)
     if not profile.capabilities.build or profile.toolchain not in CORES:
         note = profile.capabilities.note
         return FirmwareFiles(files, notes=(f"Sources, but no image: {note}.",))
@@ -89,25 +90,25 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
         core = CORES[profile.toolchain]
         image = build_image(
-            model.files, core, layout, Path(name), program=PROGRAM, uses_float=model.uses_float
+            model.files,
+            core,
+            layout,
+            Path(name),
+            program=PROGRAM,
+            uses_float=model.uses_float,
+            kernels=model.kernels,
         )
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
     return FirmwareFiles(files, _sizes(image))
 
 
-def _sources(model: CModel, profile: DeviceProfile) -> dict[str, bytes]:
+def _sources(model: CModel) -> dict[str, bytes]:
     files = {f"{FOLDER}/model/{name}": content for name, content in model.files.items()}
     for path in sorted((CSRC / "include").rglob("*.h")):
         files[f"{FOLDER}/include/{path.relative_to(CSRC / 'include')}"] = path.read_bytes()
-    core = CORES.get(profile.toolchain)
-    folders = (
-        CSRC / "kernels",
-        *(CSRC / "kernels" / name for name in (core.kernels if core else ())),
-    )
-    for folder in folders:
-        for path in sorted(folder.glob("*.[ch]")):
-            files[f"{FOLDER}/{path.relative_to(CSRC)}"] = path.read_bytes()
+    for path in kernel_sources(model.kernels, "*.[ch]"):
+        files[f"{FOLDER}/kernels/{path.name}"] = path.read_bytes()
     for name in (*ALWAYS, *PROGRAMS[PROGRAM], *HEADERS):
         files[f"{FOLDER}/board/{name}"] = (CSRC / "firmware" / name).read_bytes()
     return files

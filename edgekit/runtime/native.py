@@ -2,6 +2,7 @@
 
 Tensors lie at their planned offsets and every kernel is called with the parameters that generated
 C has, so that what runs here is what runs on a microcontroller, less the core's own instructions.
+The kernels are the portable ones; where the plan is for others, scratch memory is not the plan's.
 There is no fallback: an operator without a kernel is an error at loading.
 """
 
@@ -18,7 +19,9 @@ from edgekit.dtypes import Array
 from edgekit.errors import ExecutionError, UsageError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.lifetimes import scratch_name, view_pair
+from edgekit.ops import spec_of
 from edgekit.ops.evaluate import initial_state
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.package import Package
 from edgekit.plan import Compute, Plan, PlannedBuffer
@@ -73,7 +76,7 @@ class NativeRunner:
     plan: Plan
     _block: npt.NDArray[np.uint8] = field(init=False)
     _buffers: dict[str, PlannedBuffer] = field(init=False)
-    _constants: dict[str, Array] = field(init=False)
+    _outside: dict[str, Array] = field(init=False)
     _steps: list[tuple[str, str, tuple[BoundCall, ...]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class NativeRunner:
         if len(memories) > 1 or not all(isinstance(step, Compute) for step in self.plan.steps):
             raise ExecutionError("the native executor computes in one memory; the plan uses more")
         self._buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
-        self._constants = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
+        self._outside = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
         raw = np.full(self.arena_bytes + 3 * _GUARD_BYTES, _GUARD, np.uint8)
         self._block = raw[-raw.ctypes.data % _GUARD_BYTES :]
         nodes = {node.name: node for node in self.graph.nodes}
@@ -138,7 +141,7 @@ class NativeRunner:
 
     def close(self) -> None:
         """Drop the bound kernels and the weights."""
-        self._steps, self._constants = [], {}
+        self._steps, self._outside = [], {}
 
     def _computed(self) -> tuple[Event, ...]:
         began = time.perf_counter_ns()
@@ -156,25 +159,34 @@ class NativeRunner:
         if pair is not None and self._shares_bytes(*pair):
             return ()
 
-        def address(name: str) -> int:
-            if name == SCRATCH:
-                return self._address(scratch_name(node))
-            return self._address(name)
+        view = OpView.of(self.graph, node)
 
-        return tuple(bind(call, address) for call in lower(OpView.of(self.graph, node)))
+        def address(name: str) -> int:
+            return self._scratch(view) if name == SCRATCH else self._address(name)
+
+        return tuple(bind(call, address) for call in lower(view, KernelSet.PORTABLE))
+
+    def _scratch(self, view: OpView) -> int:
+        """Return where the scratch memory of a node lies, which has some."""
+        name = scratch_name(view.node)
+        if self.plan.kernels is KernelSet.PORTABLE:
+            return self._address(name)
+        size_bytes = spec_of(view.node).scratch_bytes(view, KernelSet.PORTABLE)
+        self._outside[name] = np.zeros(size_bytes, np.uint8)
+        return self._address(name)
 
     def _shares_bytes(self, source: str, target: str) -> bool:
         return self._buffers[source].offset_bytes == self._buffers[target].offset_bytes
 
     def _address(self, name: str) -> int:
-        if name in self._constants:
-            return int(self._constants[name].ctypes.data)
+        if name in self._outside:
+            return int(self._outside[name].ctypes.data)
         offset = self._buffers[name].offset_bytes
         return int(self._block.ctypes.data) + _GUARD_BYTES + offset
 
     def _view(self, name: str) -> Array:
-        if name in self._constants:
-            return self._constants[name]
+        if name in self._outside:
+            return self._outside[name]
         tensor, start = self.graph.tensors[name], _GUARD_BYTES + self._buffers[name].offset_bytes
         stored = self._block[start : start + tensor.size_bytes]
         array: Array = stored.view(tensor.dtype.numpy).reshape(tensor.static_shape)

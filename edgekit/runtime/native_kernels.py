@@ -53,23 +53,30 @@ class BoundCall:
             raise InternalError(f"{self.name} returned status {status}")
 
 
-def bind(call: KernelCall, address: Address) -> BoundCall:
+def bind(call: KernelCall, address: Address, library: ctypes.CDLL | None = None) -> BoundCall:
     """Return a call with its structure filled and its arguments placed.
+
+    Parameters
+    ----------
+    call : KernelCall
+    address : callable
+    library : ctypes.CDLL, optional
+        With other kernels than the portable ones of the native core.
 
     Raises
     ------
     MissingDependencyError
         If the native core is not built.
     """
-    function = _function(call.function, len(call.arguments))
+    function = _function(library or load_library(), call.function, len(call.arguments))
     params, constants = structure(call.fields)
     pointers = tuple(address(name) for name in call.arguments)
     return BoundCall(function, params, pointers, constants, call.function)
 
 
-def scratch_bytes(call: KernelCall) -> int:
+def scratch_bytes(call: KernelCall, library: ctypes.CDLL | None = None) -> int:
     """Return what the kernel itself says of its scratch memory; 0 where it has none."""
-    function = getattr(load_library(), f"{call.function}_scratch_bytes", None)
+    function = getattr(library or load_library(), f"{call.function}_scratch_bytes", None)
     if function is None:
         return 0
     function.argtypes, function.restype = (ctypes.c_void_p,), ctypes.c_size_t
@@ -105,9 +112,9 @@ def _structure_type(kinds: tuple[tuple[str, type], ...]) -> type[ctypes.Structur
     return type("KernelParams", (ctypes.Structure,), {"_fields_": list(kinds)})
 
 
-def _function(name: str, arguments: int) -> Callable[..., int]:
+def _function(library: ctypes.CDLL, name: str, arguments: int) -> Callable[..., int]:
     try:
-        function = getattr(load_library(), name)
+        function = getattr(library, name)
     except AttributeError:
         raise InternalError(f"the native core has no {name}; build it again") from None
     function.argtypes = (ctypes.c_void_p,) * (1 + arguments)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.converters.emitters.c_source import c_identifier, emit_c
-from edgekit.deploy.cores import CORES
+from edgekit.deploy.cores import CORES, Core
 from edgekit.deploy.firmware import FirmwareImage, build_image
 from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.dtypes import Array
@@ -69,8 +69,7 @@ def models() -> Iterator[Path]:
         yield Path(folder) / "mcu" / "mlperf_tiny" / name
 
 
-def board_on(core_name: str, graph: Graph, plan: Plan, folder: Path, program: str) -> EmulatedBoard:
-    core = CORES[core_name]
+def board_on(core: Core, graph: Graph, plan: Plan, folder: Path, program: str) -> EmulatedBoard:
     machine = machine_of(core)
     layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
     model = emit_c(graph, plan, c_identifier(graph.name))
@@ -81,18 +80,21 @@ def board_on(core_name: str, graph: Graph, plan: Plan, folder: Path, program: st
 
 
 def measure(path: Path) -> None:
-    graph, plan = planned(path)
-    inputs = [random_inputs(graph, seed) for seed in range(INPUTS)]
     counts: list[float] = []
+    arenas: list[str] = []
     images: dict[str, FirmwareImage] = {}
     stack, bound = 0, None
     for name in CORE_NAMES:
+        core = CORES[name]
+        graph, plan = planned(path, kernels=core.kernels)
+        inputs = [random_inputs(graph, seed) for seed in range(INPUTS)]
+        arenas.append(f"{plan.memories[0].arena_bytes:,}")
         with tempfile.TemporaryDirectory() as folder:
-            board = board_on(name, graph, plan, Path(folder) / "bench", "bench")
+            board = board_on(core, graph, plan, Path(folder) / "bench", "bench")
             run = board.run(inputs)
             check(graph, inputs, run.outputs)
             counts.append(run.instructions / 1e6)
-            images[name] = board_on(name, graph, plan, Path(folder) / "bare", "bare").image
+            images[name] = board_on(core, graph, plan, Path(folder) / "bare", "bare").image
             if name == "cortex-m4":
                 stack = board.run(inputs[:1], period=SHORT_PERIOD).stack_used_bytes
                 bound = board.image.stack_bound_bytes
@@ -105,7 +107,7 @@ def measure(path: Path) -> None:
             theirs = other.instructions[index]
             beside = f" : {theirs} ({count / theirs:.2f}x)"
         cells.append(f"{count:.3f}{beside}")
-    cells.append(f"{image.arena_bytes:,}" + (f" : {other.ram_bytes:,}" if other else ""))
+    cells.append(" ".join(arenas) + (f" : {other.ram_bytes:,}" if other else ""))
     cells.append(f"{other.tflm_head_bytes:,}" if other else "")
     cells.append(f"{image.flash_bytes:,}" + (f" : {other.flash_bytes:,}" if other else ""))
     cells.append(f"{image.static_bytes}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.converters.emitters.c_source import emit_c
 from edgekit.deploy.cores import CORES, Span
 from edgekit.deploy.elf_file import ElfFile
 from edgekit.deploy.firmware import FirmwareImage, build_image
@@ -24,6 +25,11 @@ from edgekit.emulators.qemu_board import (
     run_image,
 )
 from edgekit.errors import EmulatorError, ExecutionError
+from edgekit.ops import registry
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.planner import build_plan
+from edgekit.profiles import load_profile
+from tests.single_node_graphs import graph_of
 
 pytestmark = pytest.mark.toolchain
 
@@ -214,3 +220,24 @@ def test_an_access_beside_the_ram_of_the_device_faults(
     body = f"*(volatile uint32_t *){address:#x}u = 1; return EK_STATUS_OK;"
     with pytest.raises(ExecutionError, match="fault"):
         boot(core, build(core, tmp_path, body))
+
+
+@pytest.mark.usefixtures("toolchain")
+@pytest.mark.parametrize("made_for", KernelSet, ids=lambda kernels: kernels.value)
+@pytest.mark.parametrize("linked", KernelSet, ids=lambda kernels: kernels.value)
+def test_generated_c_links_with_the_kernels_that_it_was_made_for_alone(
+    made_for: KernelSet, linked: KernelSet, tmp_path: Path
+) -> None:
+    case = next(c for c in registry()["fully_connected"].cases() if c.id == "int8_channel_row")
+    graph, _ = graph_of("fully_connected", case)
+    plan = build_plan(graph, load_profile("corstone300"), executor="reference", kernels=made_for)
+    model, core = emit_c(graph, plan), CORES["cortex-m55"]
+
+    def build_it() -> FirmwareImage:
+        return build_image(model.files, core, layout_of("cortex-m55"), tmp_path, kernels=linked)
+
+    if linked is made_for:
+        assert build_it().flash_bytes > 0
+    else:
+        with pytest.raises(BuildError, match=f"ek_kernels_{made_for.value}"):
+            build_it()

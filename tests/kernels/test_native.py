@@ -6,6 +6,7 @@ computes is refused by name. To add a kernel, lower its operator in ``edgekit.ru
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.converters.importers import load_model
+from edgekit.deploy.host_program import build_kernel_library, host_compiler
 from edgekit.dtypes import Array, DType
 from edgekit.errors import UnsupportedOpError
-from edgekit.native import has_library
+from edgekit.native import has_library, load_library
 from edgekit.ops import registry
 from edgekit.ops.evaluate import evaluate, initial_states
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCase, OpView
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
@@ -37,6 +40,8 @@ from tests.kernels.test_arena_execution import random_inputs
 pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
 
 GUARD, MARGIN = 0x5A, 32
+
+Kernels = tuple[KernelSet, ctypes.CDLL]
 
 
 def int8_cases() -> Iterator[tuple[str, OpCase]]:
@@ -88,14 +93,28 @@ class Guarded:
             assert (edges == GUARD).all(), f"wrote around {name}"
 
 
-def lowered(view: OpView) -> tuple[KernelCall, ...]:
+@pytest.fixture(scope="session", params=KernelSet, ids=lambda kernels: kernels.value)
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Every set of kernels, without a core's instructions written out in C."""
+    chosen: KernelSet = request.param
+    if chosen is KernelSet.PORTABLE:
+        return chosen, load_library()
+    if host_compiler() is None:
+        pytest.skip("no C compiler for this computer")
+    folder = tmp_path_factory.mktemp("kernels")
+    return chosen, ctypes.CDLL(str(build_kernel_library(chosen, folder)))
+
+
+def lowered(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     try:
-        return lower(view)
+        return lower(view, kernels)
     except UnsupportedOpError:
         pytest.skip(f"no kernel: {view.node.op}")
 
 
-def run_native(op: str, case: OpCase, *, in_place: bool = False) -> list[npt.NDArray[np.uint8]]:
+def run_native(
+    op: str, case: OpCase, kernels: Kernels, *, in_place: bool = False
+) -> list[npt.NDArray[np.uint8]]:
     """Run the kernels of a case on memory of exactly the declared sizes."""
     view, memory = view_of(op, case), Guarded()
     arrays = fresh_arrays(case)
@@ -106,10 +125,11 @@ def run_native(op: str, case: OpCase, *, in_place: bool = False) -> list[npt.NDA
         memory.put(output.name, np.full(output.size_bytes, 0x77, np.uint8))
     if in_place:
         memory.blocks[view.outputs[0].name] = memory.blocks[view.input(0).name]
-    memory.put(SCRATCH, np.full(registry()[op].scratch_bytes(view), 0x33, np.uint8))
+    chosen, library = kernels
+    memory.put(SCRATCH, np.full(registry()[op].scratch_bytes(view, chosen), 0x33, np.uint8))
     with memory.whole():
-        for call in lowered(view):
-            bind(call, memory.address)()
+        for call in lowered(view, chosen):
+            bind(call, memory.address, library)()
     for tensor, array in zip(view.inputs, arrays, strict=True):
         if tensor is not None and array is not None and not in_place:
             is_state = tensor.kind.value == "state"
@@ -118,17 +138,19 @@ def run_native(op: str, case: OpCase, *, in_place: bool = False) -> list[npt.NDA
 
 
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
-def test_kernels_equal_the_reference_and_keep_to_their_memory(op: str, case: OpCase) -> None:
-    found = run_native(op, case)
+def test_kernels_equal_the_reference_and_keep_to_their_memory(
+    op: str, case: OpCase, kernels: Kernels
+) -> None:
+    found = run_native(op, case, kernels)
     for array, expected in zip(found, run_reference(op, case), strict=True):
         assert array.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
-def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase) -> None:
-    view = view_of(op, case)
-    says = max(scratch_bytes(call) for call in lowered(view))
-    assert registry()[op].scratch_bytes(view) == says
+def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase, kernels: Kernels) -> None:
+    view, (chosen, library) = view_of(op, case), kernels
+    says = max(scratch_bytes(call, library) for call in lowered(view, chosen))
+    assert registry()[op].scratch_bytes(view, chosen) == says
 
 
 IN_PLACE = [
@@ -141,15 +163,17 @@ IN_PLACE = [
 
 
 @pytest.mark.parametrize(("op", "case"), IN_PLACE, ids=[f"{op}-{c.id}" for op, c in IN_PLACE])
-def test_kernels_compute_in_place_where_the_operator_says_so(op: str, case: OpCase) -> None:
-    found = run_native(op, case, in_place=True)
+def test_kernels_compute_in_place_where_the_operator_says_so(
+    op: str, case: OpCase, kernels: Kernels
+) -> None:
+    found = run_native(op, case, kernels, in_place=True)
     assert found[0].tobytes() == run_reference(op, case)[0].tobytes()
 
 
 def test_an_operator_without_a_kernel_is_refused_by_name() -> None:
     case = next(iter(registry()["resize"].cases()))
     with pytest.raises(UnsupportedOpError, match="resize"):
-        lower(view_of("resize", case))
+        lower(view_of("resize", case), KernelSet.PORTABLE)
 
 
 @given(st.integers(1, 9), st.integers(1, 9))

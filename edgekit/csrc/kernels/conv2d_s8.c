@@ -142,9 +142,9 @@ ek_status ek_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input, v
     return EK_STATUS_OK;
 }
 
-/* Two rows, held in 16 bits by the kernels that need it. */
+/* Two rows. */
 size_t ek_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params) {
     const int32_t depth =
         params->kernel_height * params->kernel_width * (params->input_channels / params->groups);
-    return 4u * (size_t)((depth + 3) & ~3);
+    return 2u * (size_t)((depth + 3) & ~3);
 }

@@ -103,8 +103,7 @@ ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t
     return EK_STATUS_OK;
 }
 
-/* A plane with its padding, held in 16 bits by the kernels that need it, and four bytes more. */
+/* A plane with its padding. */
 size_t ek_depthwise_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params) {
-    const int32_t elements = ek_plane_height(params) * ek_plane_width(params);
-    return 4u * (size_t)((elements + 1) / 2 + 1);
+    return (size_t)(ek_plane_height(params) * ek_plane_width(params));
 }

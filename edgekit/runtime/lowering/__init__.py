@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.runtime.lowering import (
     elementwise,
@@ -20,14 +21,18 @@ from edgekit.runtime.lowering import (
 )
 from edgekit.runtime.lowering.call import SCRATCH, KernelCall, no_kernel
 
-__all__ = ["LOWERINGS", "SCRATCH", "KernelCall", "lower"]
+__all__ = ["LOWERINGS", "SCRATCH", "WEIGHTED", "KernelCall", "lower"]
 
 Lowering = Callable[[OpView], tuple[KernelCall, ...]]
 
-LOWERINGS: Mapping[str, Lowering] = {
+WEIGHTED: Mapping[str, Callable[[OpView, KernelSet], tuple[KernelCall, ...]]] = {
     "conv2d": weighted.conv2d,
     "depthwise_conv2d": weighted.depthwise_conv2d,
     "fully_connected": weighted.fully_connected,
+}
+"""Operators whose weights lie in the order that a set of kernels reads."""
+
+LOWERINGS: Mapping[str, Lowering] = {
     "average_pool2d": windows.pool2d,
     "max_pool2d": windows.pool2d,
     **dict.fromkeys(("add", "sub", "mul", "squared_difference"), elementwise.binary),
@@ -51,22 +56,27 @@ LOWERINGS: Mapping[str, Lowering] = {
     "svdf": recurrent.svdf,
     "unidirectional_lstm": recurrent.unidirectional_lstm,
 }
-"""By operator."""
+"""All others."""
 
 
-def lower(view: OpView) -> tuple[KernelCall, ...]:
+def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Return the calls that compute a node, in order.
 
     Parameters
     ----------
     view : OpView
         With static shapes; weights are constants with data.
+    kernels : KernelSet
+        What is called.
 
     Raises
     ------
     UnsupportedOpError
         If there is no kernel for the operator, its element types or its attributes.
     """
+    weighted_lowering = WEIGHTED.get(view.node.op)
+    if weighted_lowering is not None:
+        return weighted_lowering(view, kernels)
     lowering = LOWERINGS.get(view.node.op)
     if lowering is None:
         raise no_kernel(view)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edgekit.dtypes import Array
 from edgekit.ops import int8
 from edgekit.ops.fully_connected import single_multiplier
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import is_nchw, window_of
 from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
@@ -38,6 +39,11 @@ def _packed_block(block: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     return np.ascontiguousarray(places.transpose(2, 3, 0, 4, 1)).reshape(-1)
 
 
+def weights_in_order(matrix: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
+    """Return a matrix (channels, depth) in the order that a set of kernels reads."""
+    return packed_weights(matrix)
+
+
 def channel_rows(
     view: OpView, matrix: npt.NDArray[np.int8], bias: Array | None, factors: int8.Multipliers
 ) -> tuple[npt.NDArray[np.int32], int]:
@@ -65,18 +71,18 @@ def channel_rows(
     return rows, int(simple)
 
 
-def conv2d(view: OpView) -> tuple[KernelCall, ...]:
+def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a convolution."""
     require_types(view, 2)
     weights = _constant(view, 1)
     matrix = weights.reshape(weights.shape[0], -1)
     groups = view.int_attr("groups", 1)
-    packed = np.concatenate([packed_weights(part) for part in np.split(matrix, groups)])
+    packed = np.concatenate([weights_in_order(part, kernels) for part in np.split(matrix, groups)])
     fields = _window(view, (weights.shape[1], weights.shape[2]), groups)
     return (_windowed(view, "ek_conv2d_s8", fields, matrix, packed),)
 
 
-def depthwise_conv2d(view: OpView) -> tuple[KernelCall, ...]:
+def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a depthwise convolution; of one input channel, it is a plain convolution."""
     require_types(view, 2)
     weights = _constant(view, 1)
@@ -85,7 +91,7 @@ def depthwise_conv2d(view: OpView) -> tuple[KernelCall, ...]:
     matrix = np.ascontiguousarray(weights.reshape(-1, weights.shape[3]).T)
     if channels == 1:
         fields = _window(view, kernel, 1)
-        return (_windowed(view, "ek_conv2d_s8", fields, matrix, packed_weights(matrix)),)
+        return (_windowed(view, "ek_conv2d_s8", fields, matrix, weights_in_order(matrix, kernels)),)
     fields = _window(view, kernel, channels)
     return (_windowed(view, "ek_depthwise_conv2d_s8", fields, matrix, weights),)
 
@@ -147,7 +153,7 @@ def _window(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, Fie
     }
 
 
-def fully_connected(view: OpView) -> tuple[KernelCall, ...]:
+def fully_connected(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a dense layer."""
     require_types(view, 2)
     matrix, weights = _constant(view, 1), view.input(1)
@@ -172,7 +178,7 @@ def fully_connected(view: OpView) -> tuple[KernelCall, ...]:
         **output_stage(view),
         # Sums of rows that a weights' zero point is taken from are not part of the bound.
         "simple_rescale": simple if weights_zero_point == 0 else 0,
-        "weights": packed_weights(matrix),
+        "weights": weights_in_order(matrix, kernels),
         "channels": rows,
     }
     return (call("ek_fully_connected_s8", fields, view.input(0).name, view.outputs[0].name),)

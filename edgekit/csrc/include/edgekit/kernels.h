@@ -37,6 +37,12 @@ extern "C" {
 #endif
 #endif
 
+/* What kernels are linked: only one of these exists. Generated code calls the one that it was made
+ * for, because the order of weights and the scratch memory are that set's. */
+EK_KERNEL ek_status ek_kernels_portable(void);
+EK_KERNEL ek_status ek_kernels_cortex_m_dsp(void);
+EK_KERNEL ek_status ek_kernels_cortex_m_mve(void);
+
 enum { EK_KERNEL_AXES = 6, EK_CHANNEL_FIELDS = 3 };
 
 /* A window that slides over an image, and what its result is rescaled to. */

@@ -1,5 +1,5 @@
-#include "../packed.h"
 #include "dsp.h"
+#include "packed.h"
 
 /* Patches of two output pixels, widened to 16 bits. For every four places of the depth 0 to 3 there
  * are four pairs: 0 2 of the first pixel, 0 2 of the second, 1 3 of the first, 1 3 of the second.

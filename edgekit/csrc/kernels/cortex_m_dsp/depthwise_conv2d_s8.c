@@ -1,5 +1,5 @@
-#include "../plane.h"
 #include "dsp.h"
+#include "plane.h"
 
 /* Sets the padding, which is the same for all channels, to the zero point. */
 static void pad_plane(const ek_conv2d_s8_params *params, int32_t elements, int16_t *plane) {
@@ -139,8 +139,7 @@ ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t
     return EK_STATUS_OK;
 }
 
-/* A plane with its padding, held in 16 bits by the kernels that need it, and four bytes more. */
+/* A plane with its padding, in 16 bits. */
 size_t ek_depthwise_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params) {
-    const int32_t elements = ek_plane_height(params) * ek_plane_width(params);
-    return 4u * (size_t)((elements + 1) / 2 + 1);
+    return 2u * (size_t)(ek_plane_height(params) * ek_plane_width(params));
 }

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "../fixed_point.h"
+#include "fixed_point.h"
 
 /* Any address. The builtin, because freestanding code would call a function for four bytes. */
 static inline uint32_t ek_load(const void *from) {

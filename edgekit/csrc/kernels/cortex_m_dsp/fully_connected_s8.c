@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "../packed.h"
 #include "dsp.h"
+#include "packed.h"
 
 /* What the weights' zero point takes from every sum: it times the sum of the row. */
 static int32_t row_offset(const ek_fully_connected_s8_params *params, const int8_t *row) {

@@ -1,0 +1,3 @@
+#include "edgekit/kernels.h"
+
+ek_status ek_kernels_portable(void) { return EK_STATUS_OK; }

@@ -1,0 +1,1 @@
+"""Language models at run time: the native engine, its tokenizers and what generates with it."""

@@ -4,7 +4,8 @@ An emulator is one module of this folder that defines ``EMULATES`` (the kinds of
 profile) and ``emulate_package(package, plan, profile, inputs)``, which returns a ``RunResult``. It
 models what is below our own code, never our own API, and is never chosen silently. If it defines
 ``validation_rows()``, ``edgekit validate`` recomputes what it claims
-(:mod:`edgekit.emulators.validation`).
+(:mod:`edgekit.emulators.validation`); if it defines ``stated_error(profile)``, whatever it models
+for a device is printed with that sentence.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
+
+from edgekit.profiles import DeviceProfile
 
 
 def emulator_names() -> tuple[str, ...]:
@@ -24,3 +27,11 @@ def emulator_modules() -> Iterator[tuple[str, ModuleType]]:
     """Import and yield every module of this folder with its name."""
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
         yield info.name, importlib.import_module(f"edgekit.emulators.{info.name}")
+
+
+def stated_error(profile: DeviceProfile) -> str:
+    """Return what is known of the error of modelled time and energy on a device; empty: nothing."""
+    for _, module in emulator_modules():
+        if profile.kind in getattr(module, "EMULATES", ()) and hasattr(module, "stated_error"):
+            return str(module.stated_error(profile))
+    return ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edgekit.emulators import emulator_modules
 from edgekit.errors import UsageError
+from edgekit.profiles import list_profiles, load_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +92,15 @@ def summary(found: Iterable[ValidationRow]) -> dict[str, dict[str, float]]:
         }
         for name, values in errors.items()
     }
+
+
+def device_errors(emulator: str | None = None) -> dict[str, str]:
+    """Return what one emulator, or all, state of their error on each device, by device."""
+    found: dict[str, str] = {}
+    for name, module in emulator_modules():
+        if emulator not in (None, name) or not hasattr(module, "stated_error"):
+            continue
+        for device in list_profiles():
+            if device.kind in module.EMULATES:
+                found[device.name] = module.stated_error(load_profile(device.name))
+    return found

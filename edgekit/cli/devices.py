@@ -42,11 +42,17 @@ def show_device(name: str, as_json: bool) -> None:
     """Print one profile with the source and the confidence of every number."""
     import msgspec
 
+    from edgekit.emulators import stated_error
     from edgekit.profiles import load_profile, quantities
 
     profile = load_profile(name)
+    error = stated_error(profile)
     if as_json:
-        print_json(msgspec.to_builtins(profile))
+        print_json({**msgspec.to_builtins(profile), "stated_error": error})
         return
     rows = [(key, f"{q.value:,.6g}", q.confidence, q.source) for key, q in quantities(profile)]
     table(("number", "value", "confidence", "source"), rows, title=f"{profile.title} ({name})")
+    if profile.capabilities.note:
+        click.echo(f"note: {profile.capabilities.note}")
+    if error:
+        click.echo(f"modelled time and energy: {error}")

@@ -17,12 +17,13 @@ def command(emulator: str | None, as_json: bool, quiet: bool) -> None:
     """
     from dataclasses import asdict
 
-    from edgekit.emulators.validation import rows, summary
+    from edgekit.emulators.validation import device_errors, rows, summary
 
     found = rows(emulator)
-    totals = summary(found)
+    totals, devices = summary(found), device_errors(emulator)
     if as_json:
-        print_json({"rows": [asdict(row) for row in found], "summary": totals})
+        answer = {"rows": [asdict(row) for row in found], "summary": totals, "devices": devices}
+        print_json(answer)
         return
     cells = [
         (
@@ -42,3 +43,5 @@ def command(emulator: str | None, as_json: bool, quiet: bool) -> None:
             f"{name}: mean error {total['mean_abs_error_percent']:.1f} %, "
             f"largest {total['max_abs_error_percent']:.1f} %"
         )
+    for name, statement in devices.items():
+        click.echo(f"{name}: {statement}")

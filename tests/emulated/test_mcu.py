@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,18 @@ from edgekit.deploy.cores import CORES
 from edgekit.deploy.memory_layout import board_layout, machine_layout
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.dtypes import Array
-from edgekit.emulators import mcu
-from edgekit.emulators.mcu_rows import L4R5_ROWS, cycles_per_instruction
+from edgekit.emulators import mcu, mcu_model
+from edgekit.emulators.mcu_model import processor_of
+from edgekit.emulators.mcu_rows import (
+    ENERGIES,
+    INSTRUCTIONS,
+    LATENCIES,
+    PublishedRun,
+    fitted_current_a_per_hz,
+    fitted_cycles_per_instruction,
+)
 from edgekit.emulators.qemu_board import has_qemu, machine_of
-from edgekit.emulators.validation import rows, summary
+from edgekit.emulators.validation import device_errors, rows, summary
 from edgekit.errors import EmulatorError, UsageError
 from edgekit.graph import Graph
 from edgekit.ops import registry
@@ -20,6 +30,7 @@ from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
 from edgekit.profiles import DeviceProfile, list_profiles, load_profile
+from tests.mcu_models import KWS, board_of, random_inputs
 from tests.single_node_graphs import graph_of
 
 pytestmark = pytest.mark.emulated
@@ -62,8 +73,10 @@ def test_outputs_are_the_references_and_the_trace_adds_up(device: str, sample: S
     trace = result.trace
     assert trace.kind == "modelled"
     assert trace.instructions is not None
-    assert trace.latency_s == pytest.approx(mcu.latency_of(profile, trace.instructions), rel=0.01)
-    assert trace.energy_j == pytest.approx(mcu.energy_of(profile, trace.latency_s))
+    assert trace.latency_s == pytest.approx(
+        mcu_model.latency_of(profile, trace.instructions), rel=0.01
+    )
+    assert trace.energy_j == pytest.approx(mcu_model.energy_of(profile, trace.latency_s))
     assert set(trace.peak_bytes) == {use.name for use in plan_of(graph, profile).memories}
 
 
@@ -116,15 +129,59 @@ def test_every_emulated_board_has_a_machine_with_the_lengths_of_its_memories(dev
     assert "MEMORY" in layout.linker_script(1024)
 
 
-def test_published_rows_are_within_their_limits() -> None:
+def test_every_published_row_is_within_its_limit_when_held_out() -> None:
+    held_out = [row for row in rows("mcu") if not row.fitted]
+    latencies = [abs(row.error_percent) for row in held_out if "latency" in row.quantity]
+    energies = [abs(row.error_percent) for row in held_out if "energy" in row.quantity]
+    assert len(latencies) == len(LATENCIES)
+    assert len(energies) == len(ENERGIES)
+    assert max(latencies) <= 15
+    assert max(energies) <= 20
+
+
+def test_the_summary_is_of_rows_that_nothing_was_fitted_to() -> None:
     found = rows("mcu")
-    held_out = [row for row in found if not row.fitted]
-    assert len(held_out) == len(L4R5_ROWS)
-    assert summary(found)["mcu"]["mean_abs_error_percent"] <= 15
+    assert summary(found)["mcu"]["rows"] == len(LATENCIES) + len(ENERGIES)
+    assert len(found) == 2 * (len(LATENCIES) + len(ENERGIES))
+
+
+@pytest.mark.parametrize("runs", [LATENCIES, ENERGIES])
+def test_a_constant_is_fitted_to_at_least_four_networks(runs: tuple[PublishedRun, ...]) -> None:
+    for device in {run.device for run in runs}:
+        assert len({run.model for run in runs if run.device == device}) >= 4
+
+
+def test_profiles_have_the_constants_that_fit_all_rows() -> None:
+    for device in {run.device for run in LATENCIES}:
+        runs = [run for run in LATENCIES if run.device == device]
+        constant = processor_of(load_profile(device)).cycles_per_instruction
+        assert constant is not None
+        assert constant.value == pytest.approx(fitted_cycles_per_instruction(runs), rel=0.005)
+    profile = load_profile("stm32l4r5")
+    watts = 1.8 * fitted_current_a_per_hz(ENERGIES) * 120e6
+    assert mcu_model.energy_of(profile, 1.0) == pytest.approx(watts, rel=0.005)
 
 
 def test_the_fitted_constant_reproduces_rows_that_agree() -> None:
-    row = L4R5_ROWS[0]
-    clock_hz = 120e6
-    expected = clock_hz / row.inferences_per_s / row.instructions
-    assert cycles_per_instruction([row, row], clock_hz) == pytest.approx(expected)
+    run = LATENCIES[0]
+    expected = 120e6 / run.inferences_per_s / INSTRUCTIONS[run.model]
+    assert fitted_cycles_per_instruction([run, run]) == pytest.approx(expected)
+
+
+def test_boards_without_a_published_row_are_called_unvalidated() -> None:
+    published = {run.device for run in LATENCIES}
+    statements = device_errors("mcu")
+    assert published < statements.keys()
+    for device, statement in statements.items():
+        assert statement.startswith("unvalidated") == (device not in published), device
+
+
+@pytest.mark.toolchain
+@pytest.mark.usefixtures("booted")
+def test_cortex_m33_takes_the_instructions_of_cortex_m4(assets: Path, tmp_path: Path) -> None:
+    """Rows of a Cortex-M33 board are computed with instructions that were counted on Cortex-M4."""
+    counts = []
+    for core in ("cortex-m4", "cortex-m33"):
+        board = board_of(assets / "mcu" / KWS, core, tmp_path / core)
+        counts.append(board.run([random_inputs(board.graph, 0)]).instructions)
+    assert counts[1] == pytest.approx(counts[0], rel=0.02)

@@ -21,8 +21,22 @@ typedef enum ek_status {
     /* Sizes beyond what an implementation takes. */
     EK_STATUS_TOO_LARGE = 300,
 
+    /* A session, or every session, is in use to its end. */
+    EK_STATUS_FULL = 301,
+
     /* Something that this build cannot do. */
-    EK_STATUS_UNSUPPORTED = 400
+    EK_STATUS_UNSUPPORTED = 400,
+
+    /* Files. */
+    EK_STATUS_IO = 500,      /* cannot be opened, read or written */
+    EK_STATUS_CORRUPT = 501, /* the contents break the format */
+
+    /* Memory of the machine. */
+    EK_STATUS_OUT_OF_MEMORY = 600,
+    EK_STATUS_BUDGET_TOO_SMALL = 601,
+
+    /* Ended from outside. */
+    EK_STATUS_CANCELLED = 700
 } ek_status;
 
 #ifdef __cplusplus

@@ -41,7 +41,11 @@ _SCALARS: Mapping[int, struct.Struct] = {
     12: struct.Struct("<d"),
 }
 _ARRAYS: Mapping[int, str] = dict(
-    zip(_SCALARS, ("<u1", "<i1", "<u2", "<i2", "<u4", "<i4", "<f4", "<u1", "<u8", "<i8", "<f8"), strict=True)
+    zip(
+        _SCALARS,
+        ("<u1", "<i1", "<u2", "<i2", "<u4", "<i4", "<f4", "<u1", "<u8", "<i8", "<f8"),
+        strict=True,
+    )
 )
 _STRING, _ARRAY = 8, 9
 _U32, _U64 = _SCALARS[4], _SCALARS[10]

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.output import common_options, note, numbered_steps, print_json, table
+from edgekit.cli.image import show_image
+from edgekit.cli.output import (
+    common_options,
+    estimate_line,
+    note,
+    numbered_steps,
+    print_json,
+    table,
+)
 from edgekit.errors import UsageError
-from edgekit.units import format_bytes, format_joules, format_seconds
+from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
     from edgekit.pipeline.convert import Conversion
@@ -102,15 +110,17 @@ def show(conversion: Conversion, *, quiet: bool) -> None:
     headings = ("memory", "peak bytes", "available", "arena", "weights", "executor")
     table(headings, rows)
     if plan.estimates is not None:
-        energy_j = plan.estimates.energy_j
-        energy = f" and {format_joules(energy_j)}" if energy_j else ""
-        latency = format_seconds(plan.estimates.latency_s)
-        click.echo(f"{plan.estimates.kind}: {latency}{energy} an inference")
-    if conversion.firmware:
-        sizes = conversion.firmware
+        click.echo(estimate_line(plan.estimates))
+        if conversion.stated_error:
+            click.echo(f"error of the model: {conversion.stated_error}")
+    if conversion.image:
+        show_image(conversion.image)
+    for image in conversion.flash_images:
+        more = image.flash_bytes - conversion.firmware["flash_bytes"]
         click.echo(
-            f"firmware: flash {sizes['flash_bytes']:,} bytes; RAM {sizes['arena_bytes']:,} arena, "
-            f"{sizes['static_bytes']:,} static, {sizes['stack_bytes']:,} stack"
+            f"image for flash by {image.protocol}: {image.size_bytes:,} bytes at "
+            f"0x{image.address:08x}; the monitor takes {more:,} of them, and RAM "
+            f"{image.static_bytes:,} static, {image.stack_bytes:,} stack"
         )
     for line in conversion.notes:
         click.echo(line)
@@ -119,4 +129,7 @@ def show(conversion: Conversion, *, quiet: bool) -> None:
     else:
         size = format_bytes(conversion.package.size_bytes)
         click.echo(f"package: {conversion.package.root} ({size}), {conversion.seconds:.1f} s")
-        note(f"next: edgekit report {conversion.package.root} --out report.html", quiet=quiet)
+        root = conversion.package.root
+        note(f"next: edgekit report {root} --out report.html", quiet=quiet)
+        if conversion.image:
+            note(f"counted instructions: edgekit emulate {root} --input NPZ", quiet=quiet)

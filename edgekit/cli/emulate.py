@@ -47,6 +47,7 @@ def command(
                 "instructions": trace.instructions,
                 "kind": trace.kind,
                 "executor": trace.executor,
+                "stated_error": trace.stated_error,
                 "breakdown": [
                     {
                         "step": e.step,
@@ -62,6 +63,8 @@ def command(
         return
     energy = "" if trace.energy_j is None else f", {format_joules(trace.energy_j)}"
     click.echo(f"{trace.kind} by {trace.executor}: {format_seconds(trace.latency_s)}{energy}")
+    if trace.stated_error:
+        click.echo(f"error of the model: {trace.stated_error}")
     if trace.instructions is not None:
         click.echo(f"{trace.instructions:,} instructions, counted")
     for memory, peak in trace.peak_bytes.items():

@@ -14,6 +14,8 @@ import click
 import msgspec
 
 import edgekit
+from edgekit.plan import Estimates
+from edgekit.units import format_joules, format_seconds
 
 SCHEMA = 1
 """Version of the JSON answers; keys are only ever added within one version."""
@@ -44,6 +46,12 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Tell the user something that is not data."""
     if not quiet:
         click.echo(text, err=True)
+
+
+def estimate_line(estimates: Estimates) -> str:
+    """Return time and energy of one inference as a sentence."""
+    energy = f" and {format_joules(estimates.energy_j)}" if estimates.energy_j else ""
+    return f"{estimates.kind}: {format_seconds(estimates.latency_s)}{energy} an inference"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.output import common_options, print_json, table
+from edgekit.cli.image import show_image
+from edgekit.cli.output import common_options, estimate_line, print_json, table
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.plan import MemoryUse, Plan
 
 ARENA_COLUMNS, ARENA_ROWS = 96, 24
+SCRATCH = ":scratch"
+"""What the name of a buffer that a kernel works in ends with."""
 
 
 @click.command(short_help="Show where every byte lies, or plan buffers of your own.")
@@ -87,50 +91,87 @@ def show_package(path: Path, as_json: bool) -> None:
     """Print the memories and buffers of a package, and draw each arena."""
     import msgspec
 
+    from edgekit.emulators import stated_error
     from edgekit.package import open_package
+    from edgekit.pipeline.firmware_files import packaged_image
 
-    plan = open_package(path).plan
+    package = open_package(path)
+    plan, image = package.plan, packaged_image(package)
     if as_json:
-        buffers = [msgspec.to_builtins(buffer) for buffer in plan.buffers]
-        memories = [msgspec.to_builtins(memory) for memory in plan.memories]
-        print_json({"executor": plan.executor, "buffers": buffers, "memories": memories})
+        answer = {
+            "executor": plan.executor,
+            "buffers": [msgspec.to_builtins(buffer) for buffer in plan.buffers],
+            "memories": [msgspec.to_builtins(memory) for memory in plan.memories],
+            "image": [memory.to_json() for memory in image],
+        }
+        print_json(answer)
         return
     click.echo(f"{plan.device}, executed by {plan.executor}")
     for memory in plan.memories:
         if memory.arena_bytes:
             click.echo("\n".join(draw_arena(plan, memory)))
-    rows = [
-        (
-            buffer.tensor,
-            buffer.memory,
-            f"{buffer.offset_bytes:,}",
-            f"{buffer.size_bytes:,}",
-            str(buffer.first_step),
-            str(buffer.last_step),
-            f"in place of {buffer.alias_of}" if buffer.alias_of else "",
+    show_buffers(plan)
+    if plan.estimates is not None:
+        click.echo(estimate_line(plan.estimates))
+        error = stated_error(package.profile())
+        click.echo(f"error of the model: {error}" if error else "", nl=bool(error))
+    if image:
+        show_image(image)
+
+
+def show_buffers(plan: Plan) -> None:
+    """Print every buffer, with the letter that it has in the drawing of its memory."""
+    letters: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    rows = []
+    for buffer in plan.buffers:
+        letters[buffer.tensor] = letter(counts[buffer.memory])
+        counts[buffer.memory] += 1
+        alias = f"in place of {letters.get(buffer.alias_of, '')}" if buffer.alias_of else ""
+        rows.append(
+            (
+                letters[buffer.tensor],
+                short_name(buffer.tensor),
+                buffer.memory,
+                f"{buffer.offset_bytes:,}",
+                f"{buffer.size_bytes:,}",
+                str(buffer.first_step),
+                str(buffer.last_step),
+                alias,
+            )
         )
-        for buffer in plan.buffers
-    ]
-    table(("tensor", "memory", "offset", "bytes", "first step", "last step", ""), rows)
+    table(("", "tensor", "memory", "offset", "bytes", "first step", "last step", ""), rows)
+
+
+def letter(index: int) -> str:
+    """Return the letter of a memory's buffer in its drawing; they repeat after 52."""
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[index % 52]
+
+
+def short_name(tensor: str) -> str:
+    """Return what tells a tensor from others: converters join the names of all that they fused."""
+    first, fused, _ = tensor.partition(";")
+    scratch = SCRATCH if fused and tensor.endswith(SCRATCH) else ""
+    return first + scratch
 
 
 def draw_arena(plan: Plan, memory: MemoryUse) -> list[str]:
     """Draw an arena in text: steps to the right, addresses upwards, a letter a buffer."""
     buffers = [buffer for buffer in plan.buffers if buffer.memory == memory.name]
     steps = max(buffer.last_step for buffer in buffers) + 1
-    columns, rows = min(ARENA_COLUMNS, steps), ARENA_ROWS
+    width = max(1, ARENA_COLUMNS // steps)
+    columns, rows = min(ARENA_COLUMNS, steps * width), ARENA_ROWS
     canvas = [["·"] * columns for _ in range(rows)]
     for index, buffer in enumerate(buffers):
-        letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[index % 52]
         left = buffer.first_step * columns // steps
         right = max(left + 1, (buffer.last_step + 1) * columns // steps)
         low = buffer.offset_bytes * rows // memory.arena_bytes
         high = -(-(buffer.offset_bytes + buffer.size_bytes) * rows // memory.arena_bytes)
         for row in range(low, max(low + 1, high)):
-            canvas[min(row, rows - 1)][left:right] = letter * (right - left)
+            canvas[min(row, rows - 1)][left:right] = letter(index) * (right - left)
     proof = "proven smallest" if memory.optimal else "not proven smallest"
     head = (
         f"{memory.name}: arena {memory.arena_bytes:,} bytes ({proof}; lower bound "
-        f"{memory.lower_bound_bytes:,}), peaks at {memory.peak_step}"
+        f"{memory.lower_bound_bytes:,}), peaks at {short_name(memory.peak_step)}"
     )
     return [head, *("│" + "".join(row) + "│" for row in reversed(canvas)), ""]

@@ -18,6 +18,8 @@ from edgekit.converters.partitioning.placement import place
 from edgekit.converters.passes import simplify
 from edgekit.converters.recipes import Recipe, recipe_from
 from edgekit.deploy.cores import kernels_of
+from edgekit.deploy.image_map import ImageMemory
+from edgekit.emulators import stated_error
 from edgekit.errors import ProfileError, UnsupportedOpError
 from edgekit.estimate import estimate_graph
 from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which_devices_fit
@@ -60,6 +62,10 @@ class Conversion:
     seconds : float
     firmware : mapping of name to int
         Exact sizes of the firmware image in bytes; empty where none was built.
+    image : tuple of ImageMemory
+        What the image takes of each memory.
+    stated_error : str
+        What is known of the error of the estimates; empty where nothing is.
     """
 
     model_name: str
@@ -69,6 +75,8 @@ class Conversion:
     notes: tuple[str, ...]
     seconds: float
     firmware: Mapping[str, int] = field(default_factory=dict)
+    image: tuple[ImageMemory, ...] = ()
+    stated_error: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer of ``edgekit convert --json``."""
@@ -85,10 +93,12 @@ class Conversion:
                 "latency_s": estimates.latency_s if estimates else None,
                 "energy_j": estimates.energy_j if estimates else None,
                 "kind": estimates.kind if estimates else None,
+                "stated_error": self.stated_error,
             },
             "accuracy": dict(self.accuracy),
             "placement": [msgspec.to_builtins(placement) for placement in plan.placement],
             "firmware": dict(self.firmware),
+            "image": [memory.to_json() for memory in self.image],
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
@@ -144,8 +154,17 @@ def convert_recipe(
         firmware = firmware_files(product.graph, plan, profile)
     package = None if recipe.dry_run else _write(job, product, plan, firmware)
     notes = (*_source_notes(source), *product.notes, *firmware.notes)
-    seconds = time.perf_counter() - started
-    return Conversion(source.name, package, plan, product.accuracy, notes, seconds, firmware.sizes)
+    return Conversion(
+        source.name,
+        package,
+        plan,
+        product.accuracy,
+        notes,
+        seconds=time.perf_counter() - started,
+        firmware=firmware.sizes,
+        image=firmware.memories,
+        stated_error=stated_error(profile),
+    )
 
 
 def convert(

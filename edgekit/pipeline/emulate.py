@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.converters.partitioning.placement import place
 from edgekit.deploy.cores import kernels_of
 from edgekit.dtypes import Array
-from edgekit.emulators import emulator_modules
+from edgekit.emulators import emulator_modules, stated_error
 from edgekit.errors import EmulatorError
 from edgekit.package import MODEL_NAMES, Package, open_package
 from edgekit.plan import Plan
@@ -51,7 +52,8 @@ def emulate_package(
         raise EmulatorError(f"no emulator reproduces {profile.name} ({profile.kind})")
     plan = package.plan if device is None else replan(package, profile)
     result: RunResult = emulator.emulate_package(package, plan, profile, inputs)
-    return result
+    trace = replace(result.trace, stated_error=stated_error(profile))
+    return replace(result, trace=trace)
 
 
 def replan(package: Package, profile: DeviceProfile) -> Plan:

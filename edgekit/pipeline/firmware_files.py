@@ -29,10 +29,12 @@ from edgekit.deploy.firmware import (
     build_image,
     kernel_sources,
 )
+from edgekit.deploy.image_map import ImageMemory, image_memories
 from edgekit.deploy.memory_layout import board_layout
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.errors import UnsupportedOpError
 from edgekit.graph import Graph
+from edgekit.package import Package
 from edgekit.plan import Plan
 from edgekit.profiles import DeviceProfile
 
@@ -51,12 +53,15 @@ class FirmwareFiles:
     sizes : mapping of name to bytes
         ``flash_bytes``, ``static_bytes``, ``arena_bytes``, ``stack_bytes`` of the image; empty
         where none was built.
+    memories : tuple of ImageMemory
+        What the image takes of each memory, part by part; empty where none was built.
     notes : tuple of str
         Sentences for the user.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    memories: tuple[ImageMemory, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -82,8 +87,7 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         return FirmwareFiles(notes=(f"No firmware in the package: {error}",))
     files = _sources(model)
     if not profile.capabilities.build or profile.toolchain not in CORES:
-        note = profile.capabilities.note
-        return FirmwareFiles(files, notes=(f"Sources, but no image: {note}.",))
+        return FirmwareFiles(files, notes=(_not_built(profile),))
     if find_toolchain() is None:
         return FirmwareFiles(files, notes=("Sources, but no image: no cross compiler is here.",))
     layout = board_layout(profile)
@@ -100,7 +104,44 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         )
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
-    return FirmwareFiles(files, _sizes(image))
+        memories = image_memories(ElfFile.read(image.elf), profile)
+        return FirmwareFiles(files, _sizes(image), memories, _stack_notes(image))
+
+
+def _not_built(profile: DeviceProfile) -> str:
+    """Return what there is for a device without firmware, and what is missing."""
+    able = profile.capabilities
+    commands = (("edgekit emulate", able.emulate), ("edgekit flash", able.flash))
+    missing = ["an image", "its exact sizes", *(name for name, has in commands if not has)]
+    return (
+        f"edgekit builds no firmware for {profile.name}: "
+        f"{able.note or 'no compiler for its core is known'}.\n"
+        f"The package has the plan and the model as C11 sources (in {FOLDER}/), to be compiled "
+        f"into a project of the maker's tools. Not possible: {', '.join(missing)}."
+    )
+
+
+def _stack_notes(image: FirmwareImage) -> tuple[str, ...]:
+    if image.stack_bound_bytes is not None:
+        return ()
+    return (
+        f"The stack of {image.stack_bytes:,} bytes is a reserve, not a bound: this compiler does "
+        "not record what functions take (gcc does).",
+    )
+
+
+def packaged_image(package: Package) -> tuple[ImageMemory, ...]:
+    """Return what the image of a package takes of each memory; empty where there is none.
+
+    Raises
+    ------
+    PackageError
+        If the image is damaged.
+    """
+    name = f"{FOLDER}/firmware.elf"
+    if not package.has(name):
+        return ()
+    return image_memories(ElfFile.read(package.path(name)), package.profile())
 
 
 def _sources(model: CModel) -> dict[str, bytes]:

@@ -8,9 +8,12 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from edgekit.emulators import stated_error
 from edgekit.errors import UsageError
 from edgekit.package import Package
+from edgekit.pipeline.firmware_files import packaged_image
 from edgekit.plan import Compute, Move, Step
+from edgekit.report.firmware_map import firmware_section
 from edgekit.report.memory_map import memory_map
 from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
 from edgekit.report.tables import html_table
@@ -75,12 +78,16 @@ def _sections(package: Package) -> Iterator[str]:
                 "The dashed line is the sum of live bytes, below which no arena can go. "
                 "Point at a buffer for its name and size.</p>"
             )
+    yield firmware_section(packaged_image(package))
     if plan.estimates is not None:
+        error = stated_error(package.profile())
         yield "<h2>Time</h2>"
         yield (
             f"<p>One inference takes {format_seconds(plan.estimates.latency_s)} "
             f"({plan.estimates.kind}). Bars show what limits each step.</p>"
         )
+        if error:
+            yield f"<p>Error of the model: {escape(error)}.</p>"
         yield timeline(plan.estimates)
         yield (
             '<p class="key">limited by<i class="m0"></i>compute<i class="m1"></i>memory'

@@ -49,6 +49,8 @@ class Trace:
         None where nothing measured or modelled it.
     instructions : int or None
         Executed by the core; None where they were not counted.
+    stated_error : str
+        What is known of the error of modelled time and energy; empty where nothing is.
     """
 
     kind: EstimateKind
@@ -58,6 +60,7 @@ class Trace:
     events: tuple[Event, ...] = ()
     energy_j: float | None = None
     instructions: int | None = None
+    stated_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

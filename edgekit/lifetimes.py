@@ -104,6 +104,18 @@ def scratch_name(node: Node) -> str:
     return f"{node.name}:scratch"
 
 
+def scratch_bytes(graph: Graph, node: Node, kernels: KernelSet, *, in_place: bool) -> int:
+    """Return the bytes of a node's scratch memory.
+
+    Parameters
+    ----------
+    in_place : bool
+        Whether an output takes over the bytes of an input.
+    """
+    spec, view = spec_of(node), OpView.of(graph, node)
+    return spec.scratch_bytes(view, kernels) + (spec.in_place_bytes(view) if in_place else 0)
+
+
 def view_pair(graph: Graph, node: Node) -> tuple[str, str] | None:
     """Return (input, output) of a node whose output is a view of its input, else None."""
     if node.op not in VIEW_OPS:
@@ -272,7 +284,9 @@ class _Finder:
         return "output" if name in self.graph.outputs else "activation"
 
     def _scratch(self, step: int, node: Node, memory: str) -> list[Storage]:
-        size_bytes = spec_of(node).scratch_bytes(OpView.of(self.graph, node), self.kernels)
+        taken = [self.alias_of.get((name, memory)) for name in node.outputs]
+        in_place = any(name is not None for name in taken)
+        size_bytes = scratch_bytes(self.graph, node, self.kernels, in_place=in_place)
         if size_bytes == 0:
             return []
         return [Storage(memory, (Value(scratch_name(node), size_bytes, step, step, "scratch"),))]

@@ -23,10 +23,8 @@ from dataclasses import dataclass
 
 from edgekit.errors import InternalError
 from edgekit.graph import Graph, Node, TensorKind
-from edgekit.lifetimes import in_place_pairs, view_pair
-from edgekit.ops import spec_of
+from edgekit.lifetimes import in_place_pairs, scratch_bytes, view_pair
 from edgekit.ops.kernel_set import KernelSet
-from edgekit.ops.spec import OpView
 
 _BEAM_WIDTH = 32
 
@@ -128,10 +126,13 @@ class _Costs:
             ]
             for node in graph.nodes
         ]
-        self.scratch_bytes = [
-            spec_of(node).scratch_bytes(OpView.of(graph, node), kernels) if with_scratch else 0
-            for node in graph.nodes
-        ]
+        self.scratch_bytes, self.scratch_in_place_bytes = (
+            [
+                scratch_bytes(graph, node, kernels, in_place=in_place) if with_scratch else 0
+                for node in graph.nodes
+            ]
+            for in_place in (False, True)
+        )
         states = [t.size_bytes for t in graph.tensors.values() if t.kind is TensorKind.STATE]
         inputs = _indices(graph.inputs, group_of)
         self.start_bytes = sum(states) + sum(self.groups[g].size_bytes for g in inputs)
@@ -141,12 +142,13 @@ class _Costs:
         after = done | 1 << node
         dying = {g for g in self.reads[node] if self._is_dead(g, after)}
         made_bytes = sum(self.groups[g].size_bytes for g in self.makes[node])
-        during = live_bytes + made_bytes + self.scratch_bytes[node]
+        during = live_bytes + made_bytes
         used: set[int] = set()
         for source, target in self.in_place[node]:
             if source in dying and self.groups[source].owned and not used & {source, target}:
                 used |= {source, target}
                 during -= self.groups[source].size_bytes
+        during += (self.scratch_in_place_bytes if used else self.scratch_bytes)[node]
         dying.update(g for g in self.makes[node] if self._is_dead(g, after))
         freed_bytes = sum(self.groups[g].size_bytes for g in dying)
         return during, live_bytes + made_bytes - freed_bytes
@@ -157,7 +159,8 @@ class _Costs:
         for node in range(self.count):
             needed = sum(self.groups[g].size_bytes for g in (*self.reads[node], *self.makes[node]))
             saved = sum(self.groups[source].size_bytes for source, _ in self.in_place[node])
-            floor = max(floor, needed + self.scratch_bytes[node] - saved)
+            apart = needed + self.scratch_bytes[node]
+            floor = max(floor, min(apart, needed + self.scratch_in_place_bytes[node] - saved))
         return floor
 
     def peak_of(self, order: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgekit.errors import InternalError
-from edgekit.graph import Graph, TensorKind
+from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops import registry, spec_of
 from edgekit.ops.spec import OpView
 from edgekit.plan import Compute, MemoryUse, Move, Plan, PlannedBuffer
@@ -107,14 +107,20 @@ def _size_problems(plan: Plan, graph: Graph) -> Iterator[str]:
     for buffer in plan.buffers:
         if buffer.kind == "scratch":
             node = nodes.get(buffer.tensor.removesuffix(":scratch"))
-            needed = (
-                spec_of(node).scratch_bytes(OpView.of(graph, node), plan.kernels) if node else -1
-            )
+            needed = _scratch_bytes(plan, graph, node) if node else -1
         else:
             tensor = graph.tensors.get(buffer.tensor)
             needed = tensor.size_bytes if tensor and not tensor.is_constant else -1
         if needed != buffer.size_bytes:
             yield f"buffer {buffer.tensor} has {buffer.size_bytes:,} bytes, needs {needed:,}"
+
+
+def _scratch_bytes(plan: Plan, graph: Graph, node: Node) -> int:
+    """Return what a node's kernel needs; more where its output overwrites its input."""
+    spec, view = spec_of(node), OpView.of(graph, node)
+    overwrites = any(b.tensor in node.outputs and b.alias_of in node.inputs for b in plan.buffers)
+    own_bytes = spec.scratch_bytes(view, plan.kernels)
+    return own_bytes + (spec.in_place_bytes(view) if overwrites else 0)
 
 
 def _overlap_problems(plan: Plan, graph: Graph) -> Iterator[str]:

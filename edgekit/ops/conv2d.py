@@ -67,28 +67,46 @@ def _macs(view: OpView) -> int:
 
 
 def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
-    """Return the bytes of the patches of two pixels, as ``ek_conv2d_s8`` needs."""
+    """Return what ``ek_conv2d_s8`` needs."""
     if view.input(0).dtype is not DType.INT8:
         return 0
-    return patches_bytes(math.prod(view.input(1).static_shape[1:]), kernels)
+    _, height, width, channels = view.input(1).static_shape
+    return patches_bytes(height * width, channels, kernels)
 
 
-def patches_bytes(depth: int, kernels: KernelSet) -> int:
-    """Return the bytes of the patches of two pixels, each of ``depth`` values.
+def patches_bytes(taps: int, channels: int, kernels: KernelSet) -> int:
+    """Return the bytes of the patches that are multiplied at once.
 
-    DSP kernels hold them in 16 bits.
+    Those of two pixels. DSP kernels: of four pixels in 16 bits, and one in bytes where channels do
+    not fill words.
+
+    Parameters
+    ----------
+    taps, channels : int
+        Pixels under the window, and channels of a group.
     """
-    item_bytes = 2 if kernels is KernelSet.CORTEX_M_DSP else 1
-    return 2 * item_bytes * (-(-depth // 4) * 4)
+    depth = -(-taps * channels // 4) * 4
+    if kernels is KernelSet.CORTEX_M_DSP:
+        return (9 if channels % 4 else 8) * depth
+    return 2 * depth
 
 
 def _works_in_place(view: OpView) -> bool:
-    """Whether every int8 pixel depends on the input's same pixel alone."""
-    window = _window(view)
-    unmoved = window == Window((1, 1), (1, 1), window.dilations, ((0, 0), (0, 0)))
+    """Whether each int8 row of the output can overwrite the input's same row."""
     plain = view.int_attr("groups", 1) == 1 and not is_nchw(view)
     same = view.input(0).shape == view.outputs[0].shape
-    return view.input(0).dtype is DType.INT8 and unmoved and plain and same
+    unmoved = plain and same and _window(view).strides == (1, 1)
+    return view.input(0).dtype is DType.INT8 and unmoved
+
+
+def _in_place_bytes(view: OpView) -> int:
+    """Return the bytes of the rows that are read after the output has overwritten them.
+
+    Above and left of its pixel a window reads nothing but what the padding lets it.
+    """
+    _, height, width, channels = view.input(0).static_shape
+    (top, _), (left, _) = _window(view).padding
+    return min(top + 1, height) * width * channels if top or left else 0
 
 
 def _weight_matrices(weights: Array, view: OpView) -> list[Array]:
@@ -152,6 +170,7 @@ def _int8(call: OpCall, x: Array, window: Window, size: tuple[int, int]) -> Arra
     return int8.store(acc, factors, view.outputs[0], view.str_attr("activation", "none"))
 
 
+_DILATED: dict[str, Attr] = {"dilations": (2, 2)}
 _GEOMETRIES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Attr]], ...] = (
     ("pointwise", (1, 5, 7, 8), (6, 1, 1, 8), {}),
     ("same3x3", (2, 7, 5, 3), (4, 3, 3, 3), {"padding": ((1, 1), (1, 1))}),
@@ -160,6 +179,9 @@ _GEOMETRIES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Attr]]
     ("dilated", (1, 9, 8, 2), (3, 3, 2, 2), {"dilations": (2, 3), "activation": "relu"}),
     ("grouped", (1, 6, 5, 6), (4, 3, 3, 3), {"groups": 2}),
     ("deep", (1, 3, 3, 64), (8, 3, 3, 64), {"padding": ((1, 1), (1, 1))}),
+    ("square", (2, 7, 6, 8), (8, 5, 3, 8), {"padding": ((2, 2), (1, 1))}),
+    ("square_dilated", (1, 8, 9, 3), (3, 3, 3, 3), {"padding": ((4, 0), (3, 1)), **_DILATED}),
+    ("square_low", (2, 2, 5, 4), (4, 4, 3, 4), {"padding": ((3, 0), (1, 1))}),
 )
 """Name, x (N, H, W, C), weights (C_out, KH, KW, C_in / groups), attributes."""
 
@@ -201,6 +223,7 @@ SPECS = (
         channel_axis=0,
         in_place=((0, 0),),
         in_place_when=_works_in_place,
+        in_place_bytes=_in_place_bytes,
         cases=_cases,
     ),
 )

@@ -63,7 +63,7 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         return 0
     window, shape = _window(view), view.input(0).static_shape
     if shape[3] == 1:
-        return patches_bytes(window.kernel[0] * window.kernel[1], kernels)
+        return patches_bytes(window.kernel[0] * window.kernel[1], 1, kernels)
     size = window.output_size(shape[1], shape[2], where=view.node.where)
     height, width = (
         (size[axis] - 1) * window.strides[axis]

@@ -227,6 +227,8 @@ class OpSpec:
         Which input's memory the output may take where the input dies here.
     in_place_when : callable
         For which nodes that holds; for all of them unless said otherwise.
+    in_place_bytes : callable
+        Temporary memory that a native kernel needs on top where it does so.
     cases : callable
         Test cases.
     """
@@ -241,4 +243,5 @@ class OpSpec:
     channel_axis: int = 0
     in_place: tuple[tuple[int, int], ...] = ()
     in_place_when: Callable[[OpView], bool] = _always
+    in_place_bytes: Callable[[OpView], int] = _no_macs
     cases: Callable[[], Iterable[OpCase]] = _no_cases

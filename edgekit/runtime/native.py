@@ -18,8 +18,7 @@ import numpy.typing as npt
 from edgekit.dtypes import Array
 from edgekit.errors import ExecutionError, UsageError
 from edgekit.graph import Graph, Node, TensorKind
-from edgekit.lifetimes import scratch_name, view_pair
-from edgekit.ops import spec_of
+from edgekit.lifetimes import scratch_bytes, scratch_name, view_pair
 from edgekit.ops.evaluate import initial_state
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
@@ -171,7 +170,8 @@ class NativeRunner:
         name = scratch_name(view.node)
         if self.plan.kernels is KernelSet.PORTABLE:
             return self._address(name)
-        size_bytes = spec_of(view.node).scratch_bytes(view, KernelSet.PORTABLE)
+        in_place = any(self._buffers[name].alias_of for name in view.node.outputs)
+        size_bytes = scratch_bytes(self.graph, view.node, KernelSet.PORTABLE, in_place=in_place)
         self._outside[name] = np.zeros(size_bytes, np.uint8)
         return self._address(name)
 

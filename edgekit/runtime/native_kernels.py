@@ -74,14 +74,27 @@ def bind(call: KernelCall, address: Address, library: ctypes.CDLL | None = None)
     return BoundCall(function, params, pointers, constants, call.function)
 
 
-def scratch_bytes(call: KernelCall, library: ctypes.CDLL | None = None) -> int:
-    """Return what the kernel itself says of its scratch memory; 0 where it has none."""
-    function = getattr(library or load_library(), f"{call.function}_scratch_bytes", None)
-    if function is None:
-        return 0
-    function.argtypes, function.restype = (ctypes.c_void_p,), ctypes.c_size_t
+def scratch_bytes(
+    call: KernelCall, library: ctypes.CDLL | None = None, *, in_place: bool = False
+) -> int:
+    """Return what the kernel itself says of its scratch memory; 0 where it has none.
+
+    Parameters
+    ----------
+    call : KernelCall
+    library : ctypes.CDLL, optional
+        As for :func:`bind`.
+    in_place : bool
+        Whether the output lies where the input does.
+    """
+    chosen = library or load_library()
     params, constants = structure(call.fields)
-    needed = int(function(ctypes.byref(params)))
+    needed = 0
+    for kind in ("scratch", "in_place") if in_place else ("scratch",):
+        function = getattr(chosen, f"{call.function}_{kind}_bytes", None)
+        if function is not None:
+            function.argtypes, function.restype = (ctypes.c_void_p,), ctypes.c_size_t
+            needed += int(function(ctypes.byref(params)))
     del constants
     return needed
 

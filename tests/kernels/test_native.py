@@ -112,6 +112,11 @@ def lowered(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
         pytest.skip(f"no kernel: {view.node.op}")
 
 
+def planned_scratch_bytes(view: OpView, kernels: KernelSet, in_place: bool) -> int:
+    spec = registry()[view.node.op]
+    return spec.scratch_bytes(view, kernels) + (spec.in_place_bytes(view) if in_place else 0)
+
+
 def run_native(
     op: str, case: OpCase, kernels: Kernels, *, in_place: bool = False
 ) -> list[npt.NDArray[np.uint8]]:
@@ -126,7 +131,7 @@ def run_native(
     if in_place:
         memory.blocks[view.outputs[0].name] = memory.blocks[view.input(0).name]
     chosen, library = kernels
-    memory.put(SCRATCH, np.full(registry()[op].scratch_bytes(view, chosen), 0x33, np.uint8))
+    memory.put(SCRATCH, np.full(planned_scratch_bytes(view, chosen, in_place), 0x33, np.uint8))
     with memory.whole():
         for call in lowered(view, chosen):
             bind(call, memory.address, library)()
@@ -149,8 +154,10 @@ def test_kernels_equal_the_reference_and_keep_to_their_memory(
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
 def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase, kernels: Kernels) -> None:
     view, (chosen, library) = view_of(op, case), kernels
-    says = max(scratch_bytes(call, library) for call in lowered(view, chosen))
-    assert registry()[op].scratch_bytes(view, chosen) == says
+    for in_place in (False, True):
+        calls = lowered(view, chosen)
+        says = max(scratch_bytes(call, library, in_place=in_place) for call in calls)
+        assert planned_scratch_bytes(view, chosen, in_place) == says
 
 
 IN_PLACE = [

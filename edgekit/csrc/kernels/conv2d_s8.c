@@ -1,10 +1,11 @@
 #include <string.h>
 
 #include "packed.h"
+#include "rows.h"
 
 /* One group of input channels, seen from one output pixel. */
 typedef struct patch {
-    const int8_t *image;
+    const ek_rows *rows;
     int32_t first_channel;
     int32_t group_channels;
     int32_t top;
@@ -19,9 +20,8 @@ static void gather(const ek_conv2d_s8_params *params, const patch *from, int8_t 
         for (int32_t x = 0; x < params->kernel_width; x++) {
             const int32_t column = from->left + x * params->dilation_width;
             if (is_line && column >= 0 && column < params->input_width) {
-                const int32_t pixel = line * params->input_width + column;
-                memcpy(row, from->image + pixel * params->input_channels + from->first_channel,
-                       (size_t)from->group_channels);
+                const int8_t *pixel = ek_row(from->rows, line) + column * params->input_channels;
+                memcpy(row, pixel + from->first_channel, (size_t)from->group_channels);
             } else {
                 memset(row, params->input_zero_point, (size_t)from->group_channels);
             }
@@ -31,12 +31,13 @@ static void gather(const ek_conv2d_s8_params *params, const patch *from, int8_t 
 }
 
 /* Reads an output pixel's patch into a row that is filled up with zeros. */
-static void read_row(const ek_conv2d_s8_params *params, const int8_t *image, int32_t group,
-                     int32_t pixel, int8_t *row) {
+static void read_row(const ek_conv2d_s8_params *params, ek_rows *rows, int32_t group, int32_t pixel,
+                     int8_t *row) {
     const int32_t y = pixel / params->output_width;
     const int32_t x = pixel - y * params->output_width;
     const int32_t channels = params->input_channels / params->groups;
-    const patch from = {image, group * channels, channels,
+    ek_keep_row(rows, y);
+    const patch from = {rows, group * channels, channels,
                         y * params->stride_height - params->pad_top,
                         x * params->stride_width - params->pad_left};
     gather(params, &from, row);
@@ -121,17 +122,18 @@ ek_status ek_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input, v
     const int32_t weights_bytes = ek_packed_bytes(group_outputs, depth);
     const ek_output_stage stage = {params->output_zero_point, params->activation_min,
                                    params->activation_max, params->simple_rescale};
-    int8_t *rows = scratch;
+    int8_t *patches = scratch;
     for (int32_t batch = 0; batch < params->batches; batch++) {
+        ek_rows rows = ek_rows_of(params, input, patches + 8 * fours, input == output);
         for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
             const int32_t other = pixel + 1 < pixels ? pixel + 1 : pixel;
             for (int32_t group = 0; group < params->groups; group++) {
                 const int32_t first_channel = group * group_outputs;
-                read_row(params, input, group, pixel, rows);
-                read_row(params, input, group, other, rows + 4 * fours);
+                read_row(params, &rows, group, pixel, patches);
+                read_row(params, &rows, group, other, patches + 4 * fours);
                 multiply_rows(params->weights + group * weights_bytes,
                               params->channels + first_channel * EK_CHANNEL_FIELDS, group_outputs,
-                              rows, fours, &stage,
+                              patches, fours, &stage,
                               output + pixel * params->output_channels + first_channel,
                               output + other * params->output_channels + first_channel);
             }

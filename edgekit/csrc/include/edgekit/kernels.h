@@ -73,10 +73,12 @@ typedef struct ek_conv2d_s8_params {
     const int32_t *channels; /* (output channels, 3) */
 } ek_conv2d_s8_params;
 
-/* In place where a window is one pixel, strides are one and channels stay as many. */
+/* In place where the output has the input's shape, strides are one and there is one group; scratch
+ * memory then has the bytes of both functions. */
 EK_KERNEL ek_status ek_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input,
                                  void *scratch, int8_t *output);
 EK_KERNEL size_t ek_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params);
+EK_KERNEL size_t ek_conv2d_s8_in_place_bytes(const ek_conv2d_s8_params *params);
 
 /* In place where the output has the input's shape. */
 EK_KERNEL ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input,

@@ -15,11 +15,18 @@ static inline uint32_t ek_load(const void *from) {
     return word;
 }
 
+static inline void ek_store(void *to, uint32_t word) { __builtin_memcpy(to, &word, sizeof word); }
+
 static inline uint32_t ek_pair(int32_t first, int32_t second) {
     return ((uint32_t)first & 0xFFFFu) | ((uint32_t)second << 16);
 }
 
 #if defined(__ARM_FEATURE_DSP)
+
+/* Whether assembly may use every register: an optimizing compiler needs none to find its frame. */
+#if defined(__OPTIMIZE__)
+#define EK_DSP_REGISTERS
+#endif
 
 /* Volatile keeps their order: a compiler that moves loads ahead runs out of registers. */
 #define EK_DSP_UNARY(NAME, TEXT)                                                                   \
@@ -50,6 +57,13 @@ EK_DSP_ACCUMULATE(ek_mac_tt, "smlatt")
 static inline int32_t ek_top(int32_t a, int32_t b) {
     int32_t result;
     __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
+/* round(sum + a * b / 2**32) */
+static inline int32_t ek_add_top(int32_t sum, int32_t a, int32_t b) {
+    int32_t result;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
     return result;
 }
 
@@ -95,6 +109,10 @@ static inline int32_t ek_top(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (INT64_C(1) << 31)) >> 32);
 }
 
+static inline int32_t ek_add_top(int32_t sum, int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + sum * (INT64_C(1) << 32) + (INT64_C(1) << 31)) >> 32);
+}
+
 static inline int32_t ek_saturate8(int32_t x) { return ek_clamp(x, -128, 127); }
 
 #endif
@@ -111,6 +129,49 @@ static inline int8_t ek_finish_dsp(int32_t sum, int32_t multiplier, int32_t shif
     const int32_t half = ek_shift_left(2 * stage->zero_point + 1, -shift - 1);
     const int32_t stored = ek_saturate8((high + (high >> 31) + half) >> -shift);
     return (int8_t)ek_clamp(stored, stage->low, stage->high);
+}
+
+/* What the simple rescaling of a channel needs, the multiplier times two less 2**32. */
+typedef struct ek_factor {
+    int32_t doubled;
+    int32_t half;
+    int32_t shift;
+} ek_factor;
+
+static inline ek_factor ek_factor_of(const int32_t *channel, const ek_output_stage *stage) {
+    const int32_t shift = -channel[2];
+    return (ek_factor){ek_shift_left(channel[1], 1),
+                       ek_shift_left(2 * stage->zero_point + 1, shift - 1), shift};
+}
+
+/* As ek_simple_rescale, saturated to 8 bits. Sum times two times the multiplier is
+ * sum * 2**32 + sum * (2 * multiplier - 2**32), because multipliers are 2**30 at least. */
+static inline int32_t ek_rescale_dsp(int32_t sum, const ek_factor *by) {
+    const int32_t high = ek_add_top(sum, sum, by->doubled);
+    return ek_saturate8((high + (high >> 31) + by->half) >> by->shift);
+}
+
+/* Rescales four sums of one channel and stores them `step` apart. */
+static inline void ek_finish_4(int32_t a, int32_t b, int32_t c, int32_t d, const int32_t *channel,
+                               const ek_output_stage *stage, int8_t *output, int32_t step) {
+    if (stage->is_simple) {
+        const ek_factor by = ek_factor_of(channel, stage);
+        a = ek_rescale_dsp(a, &by), b = ek_rescale_dsp(b, &by);
+        c = ek_rescale_dsp(c, &by), d = ek_rescale_dsp(d, &by);
+    } else {
+        a = ek_wrapping_add(ek_rescale(a, channel[1], channel[2]), stage->zero_point);
+        b = ek_wrapping_add(ek_rescale(b, channel[1], channel[2]), stage->zero_point);
+        c = ek_wrapping_add(ek_rescale(c, channel[1], channel[2]), stage->zero_point);
+        d = ek_wrapping_add(ek_rescale(d, channel[1], channel[2]), stage->zero_point);
+    }
+    if (!stage->is_simple || stage->low > -128 || stage->high < 127) {
+        a = ek_clamp(a, stage->low, stage->high), b = ek_clamp(b, stage->low, stage->high);
+        c = ek_clamp(c, stage->low, stage->high), d = ek_clamp(d, stage->low, stage->high);
+    }
+    output[0] = (int8_t)a;
+    output[step] = (int8_t)b;
+    output[2 * step] = (int8_t)c;
+    output[3 * step] = (int8_t)d;
 }
 
 #endif

@@ -252,8 +252,36 @@ def open_package(path: Path | str, verify: bool = False) -> Package:
     ------
     PackageError
         If the directory is no package, or a part is missing or damaged.
+    UsageError
+        If it is a package of a language model.
     """
     root = Path(path)
+    manifest = open_manifest(root, verify=verify)
+    if manifest.kind == "language":
+        raise UsageError(
+            f"{root} is a language model: use edgekit generate, chat or serve; in Python "
+            "edgekit.load_language_model"
+        )
+    plan = plan_from_json((root / PLAN_NAME).read_bytes(), where=str(root / PLAN_NAME))
+    if (plan.device, plan.executor) != (manifest.device, manifest.executor):
+        raise PackageError(f"{root}: manifest and plan name different devices or executors")
+    return Package(root, manifest, plan)
+
+
+def open_manifest(root: Path, *, verify: bool = False) -> Manifest:
+    """Read the manifest of a package of any kind and check its parts.
+
+    Parameters
+    ----------
+    root : Path
+    verify : bool
+        Also hash parts of more than 64 MiB.
+
+    Raises
+    ------
+    PackageError
+        If the directory is no package, or a part is missing or damaged.
+    """
     try:
         data = (root / MANIFEST_NAME).read_bytes()
     except OSError as error:
@@ -262,10 +290,7 @@ def open_package(path: Path | str, verify: bool = False) -> Package:
         ) from error
     manifest = manifest_from_json(data, where=str(root / MANIFEST_NAME))
     _check_parts(root, manifest, verify=verify)
-    plan = plan_from_json((root / PLAN_NAME).read_bytes(), where=str(root / PLAN_NAME))
-    if (plan.device, plan.executor) != (manifest.device, manifest.executor):
-        raise PackageError(f"{root}: manifest and plan name different devices or executors")
-    return Package(root, manifest, plan)
+    return manifest
 
 
 def plan_to_json(plan: Plan) -> bytes:

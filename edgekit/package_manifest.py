@@ -29,6 +29,7 @@ LONGEST_SHAPE = 16
 """No tensor has more axes; a longer shape in a file is damage."""
 
 ExecutorName = Literal["reference", "onnxruntime", "litert", "native", "llama"]
+PackageKind = Literal["graph", "language"]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -119,6 +120,8 @@ class Manifest(msgspec.Struct, frozen=True):
         What was measured against the source model.
     digest : str
         SHA-256 of this manifest's JSON with an empty ``digest``.
+    kind : str
+        ``language`` for a language model, whose plan is :mod:`edgekit.language_plan`.
     """
 
     format_version: int
@@ -131,6 +134,7 @@ class Manifest(msgspec.Struct, frozen=True):
     recipe: dict[str, Any] = {}
     accuracy: dict[str, Any] = {}
     digest: str = ""
+    kind: PackageKind = "graph"
 
     def part(self, path: str) -> Part | None:
         """Return the record of one part, or None where there is none."""

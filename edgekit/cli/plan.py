@@ -11,13 +11,12 @@ import click
 from edgekit.cli.image import show_image
 from edgekit.cli.output import common_options, estimate_line, print_json, table
 from edgekit.errors import UsageError
+from edgekit.report.names import short_name
 
 if TYPE_CHECKING:
     from edgekit.plan import MemoryUse, Plan
 
 ARENA_COLUMNS, ARENA_ROWS = 96, 24
-SCRATCH = ":scratch"
-"""What the name of a buffer that a kernel works in ends with."""
 
 
 @click.command(short_help="Show where every byte lies, or plan buffers of your own.")
@@ -146,13 +145,6 @@ def show_buffers(plan: Plan) -> None:
 def letter(index: int) -> str:
     """Return the letter of a memory's buffer in its drawing; they repeat after 52."""
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[index % 52]
-
-
-def short_name(tensor: str) -> str:
-    """Return what tells a tensor from others: converters join the names of all that they fused."""
-    first, fused, _ = tensor.partition(";")
-    scratch = SCRATCH if fused and tensor.endswith(SCRATCH) else ""
-    return first + scratch
 
 
 def draw_arena(plan: Plan, memory: MemoryUse) -> list[str]:

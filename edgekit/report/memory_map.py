@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from edgekit.plan import MemoryUse, Plan, PlannedBuffer
+from edgekit.report.names import short_name
 from edgekit.units import format_bytes
 
 WIDTH, HEIGHT = 1040, 340
@@ -71,7 +72,7 @@ def _rectangle(buffer: PlannedBuffer, index: int, scale: _Scale, step_names: Seq
     label = ""
     if right - x > 70 and bottom - top > 13:
         room = int((right - x - 8) / 6.3)
-        text = escape(_shorten(buffer.tensor, room))
+        text = escape(_shorten(short_name(buffer.tensor), room))
         label = f'<text x="{x + 4:.1f}" y="{top + 11:.1f}">{text}</text>'
     return (
         f'<g class="buffer c{index % COLOURS}"><rect x="{x:.1f}" y="{top:.1f}" '

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit.package import Package
 from edgekit.plan import MemoryUse, Plan
+from edgekit.report.names import short_name
 from edgekit.report.tables import html_table
 from edgekit.units import format_bytes, format_joules, format_seconds
 
@@ -78,7 +79,7 @@ def _arena_row(memory: MemoryUse) -> tuple[str, ...]:
         f"{memory.lower_bound_bytes:,}",
         f"{memory.greedy_bytes:,}",
         proof,
-        memory.peak_step,
+        short_name(memory.peak_step),
     )
 
 
@@ -95,7 +96,7 @@ def layer_section(package: Package) -> str:
         sqnr = error.get("sqnr_db")
         rows.append(
             (
-                placement.node,
+                short_name(placement.node),
                 placement.processor,
                 format_seconds(cost.seconds) if cost else "",
                 f"{cost.seconds / total_s:.1%}" if cost and total_s else "",

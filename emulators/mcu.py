@@ -87,14 +87,15 @@ def core_of(profile: DeviceProfile) -> Core:
     """
     note = profile.capabilities.note
     if profile.kind not in EMULATES or not profile.capabilities.emulate:
-        raise EmulatorError(f"{profile.name} is not a device that is emulated. {note}".rstrip())
+        reason = f": {note}" if note else ""
+        raise EmulatorError(f"{profile.name} is not a device that is emulated{reason}")
     if profile.toolchain not in CORES:
         raise EmulatorError(f"{profile.name}: no compiler for {profile.toolchain!r}. {note}")
     return CORES[profile.toolchain]
 
 
 def emulated_board(
-    graph: Graph, plan: Plan, profile: DeviceProfile, directory: Path
+    graph: Graph, plan: Plan, profile: DeviceProfile, directory: Path, *, program: str = "bench"
 ) -> EmulatedBoard:
     """Build the firmware of a planned model for the emulated device.
 
@@ -106,6 +107,8 @@ def emulated_board(
     profile : DeviceProfile
     directory : Path
         Receives sources, object files and the image.
+    program : str
+        What runs the model: ``bench`` feeds it from files, ``bare`` is what ``convert`` builds.
 
     Raises
     ------
@@ -125,6 +128,7 @@ def emulated_board(
         core,
         layout,
         directory,
+        program=program,
         uses_float=model.uses_float,
         kernels=model.kernels,
     )
@@ -144,9 +148,9 @@ def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: I
     Returns
     -------
     RunResult
-        Real outputs. The trace has exact instructions, modelled time and energy. Where QEMU or a
-        cross compiler is missing it is the host's run: no time, no energy, and its ``executor``
-        says so.
+        Real outputs. The trace has exact instructions, modelled time and energy, and the memory
+        of the firmware without what feeds it here. Where QEMU or a cross compiler is missing it is
+        the host's run: no time, no energy, and its ``executor`` says so.
 
     Raises
     ------
@@ -159,14 +163,14 @@ def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: I
     if not has_qemu() or find_toolchain() is None:
         return run_on_host(graph, plan, profile, inputs)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
-        board = emulated_board(graph, plan, profile, Path(name))
-        run = board.run([inputs])
+        run = emulated_board(graph, plan, profile, Path(name) / "bench").run([inputs])
+        bare = emulated_board(graph, plan, profile, Path(name) / "bare", program="bare")
     latency_s = latency_of(profile, run.instructions)
     trace = Trace(
         kind="modelled",
         executor=f"QEMU {machine_of(core).name}",
         latency_s=latency_s,
-        peak_bytes=memory_bytes(profile, plan, board.image),
+        peak_bytes=memory_bytes(profile, plan, bare.image),
         energy_j=energy_of(profile, latency_s),
         instructions=round(run.instructions),
     )

@@ -94,8 +94,13 @@ def dims_of(pairs: object) -> dict[str, int]:
 
 def show(conversion: Conversion, *, quiet: bool) -> None:
     """Print what a person wants to know about a conversion."""
+    from edgekit.pipeline.firmware_route import EXECUTOR
+
     plan = conversion.plan
-    click.echo(f"{conversion.model_name} for {plan.device}, executed by {plan.executor}")
+    executed = f"executed by {plan.executor}"
+    if plan.executor == EXECUTOR:
+        executed = f"as C with {plan.kernels.value} kernels"
+    click.echo(f"{conversion.model_name} for {plan.device}, {executed}")
     rows = [
         (
             memory.name,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from edgekit.dtypes import Array
 from edgekit.ops import int8
+from edgekit.ops.depthwise_conv2d import is_3x3
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
@@ -18,6 +19,8 @@ _PLACES = (0, 2, 1, 3)
 _SIMPLE_SUM = 2**30
 """Sums below this can be doubled in 32 bits."""
 _SIMPLE_SHIFTS = (-20, -1)
+_VECTOR = 16
+"""Bytes of a vector of MVE."""
 
 
 def packed_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -39,36 +42,96 @@ def _packed_block(block: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     return np.ascontiguousarray(places.transpose(2, 3, 0, 4, 1)).reshape(-1)
 
 
-def weights_in_order(matrix: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
+def blocked_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Return a matrix (channels, depth) in the order that ``kernels.h`` calls blocks."""
+    channels, depth = matrix.shape
+    blocks = np.zeros((-(-channels // 4), 4, depth), np.int8)
+    blocks.reshape(-1, depth)[:channels] = matrix
+    first = (depth - 1) % _VECTOR + 1
+    heads = blocks[:, :, :first].reshape(len(blocks), -1)
+    vectors = blocks[:, :, first:].reshape(len(blocks), 4, -1, _VECTOR).transpose(0, 2, 1, 3)
+    return np.concatenate([heads, vectors.reshape(len(blocks), -1)], axis=1).reshape(-1)
+
+
+def weights_in_order(
+    matrix: npt.NDArray[np.int8], kernels: KernelSet, groups: int = 1
+) -> npt.NDArray[np.int8]:
     """Return a matrix (channels, depth) in the order that a set of kernels reads."""
-    return packed_weights(matrix)
+    parts = np.split(matrix, groups)
+    if kernels is not KernelSet.CORTEX_M_MVE:
+        return np.concatenate([packed_weights(part) for part in parts])
+    # Whole vectors are read, although the first one of a block may have fewer places.
+    spare = np.zeros(max(_VECTOR - matrix.shape[1], 0), np.int8)
+    return np.concatenate([*(blocked_weights(part) for part in parts), spare])
+
+
+def channels_in_order(
+    rows: npt.NDArray[np.int32], kernels: KernelSet, groups: int
+) -> npt.NDArray[np.int32]:
+    """Return rows of bias, multiplier and shift in the order that a set of kernels reads."""
+    if kernels is not KernelSet.CORTEX_M_MVE:
+        return rows
+    count = len(rows) // groups
+    blocks = np.zeros((groups, -(-count // 4) * 4, 3), np.int32)
+    blocks[:, :count] = rows.reshape(groups, count, 3)
+    return np.ascontiguousarray(blocks.reshape(-1, 4, 3).transpose(0, 2, 1)).reshape(-1, 3)
+
+
+def depthwise_in_order(
+    weights: npt.NDArray[np.int8], kernels: KernelSet, *, is_3x3: bool
+) -> npt.NDArray[np.int8]:
+    """Return depthwise weights (1, KH, KW, C) in the order that a set of kernels reads."""
+    if kernels is not KernelSet.CORTEX_M_MVE:
+        return weights
+    planes = np.ascontiguousarray(weights[0].transpose(2, 0, 1))
+    if not is_3x3:
+        return planes
+    columns = np.zeros((len(planes), 3, 4), np.int8)
+    columns[:, :, :3] = planes.transpose(0, 2, 1)
+    return columns
 
 
 def channel_rows(
-    view: OpView, matrix: npt.NDArray[np.int8], bias: Array | None, factors: int8.Multipliers
+    view: OpView,
+    matrix: npt.NDArray[np.int8],
+    bias: Array | None,
+    factors: int8.Multipliers,
+    weights_zero_point: int = 0,
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Return (channels, 3) rows of bias, multiplier and shift, and whether rescaling is simple.
+
+    A factor that makes zero of every sum that the channel can have is zero.
 
     Parameters
     ----------
     matrix : array of int8, shape (channels, depth)
     bias : array of int32, shape (channels,), or None
     """
-    channels = matrix.shape[0]
+    channels, depth = matrix.shape
     zero_point = int8.zero_point_of(view.input(0))
     wide = matrix.astype(np.int64)
     folded = -zero_point * wide.sum(axis=1)
     if bias is not None:
         folded = folded + bias.astype(np.int64)
     rows = np.zeros((channels, 3), np.int32)
+    products = np.abs(wide).sum(axis=1) + abs(weights_zero_point) * depth
+    largest = products * 128 + np.abs(folded)
     rows[:, 0] = folded.astype(np.int32)
-    rows[:, 1] = factors.multiplier
+    rows[:, 1] = np.where(_is_zero(largest, factors), 0, factors.multiplier)
     # A factor of zero is zero with any shift.
-    rows[:, 2] = np.where(factors.multiplier == 0, -1, factors.shift)
-    largest = int((np.abs(wide).sum(axis=1) * 128 + np.abs(folded)).max())
+    rows[:, 2] = np.where(rows[:, 1] == 0, -1, factors.shift)
     low, high = _SIMPLE_SHIFTS
-    simple = largest < _SIMPLE_SUM and bool(((rows[:, 2] >= low) & (rows[:, 2] <= high)).all())
+    all_short = bool(((rows[:, 2] >= low) & (rows[:, 2] <= high)).all())
+    simple = int(largest.max()) < _SIMPLE_SUM and all_short
     return rows, int(simple)
+
+
+def _is_zero(largest: npt.NDArray[np.int64], factors: int8.Multipliers) -> npt.NDArray[np.bool_]:
+    """Whether sums up to ``largest`` are rescaled to less than a half."""
+    down = np.clip(-factors.shift, 0, 62)
+    # Sums are int32, and the multiplication rounds up by a half at most.
+    high = np.minimum(largest, 2**31) * factors.multiplier >> 31
+    return high + 1 < (np.int64(1) << down) >> 1
 
 
 def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
@@ -76,10 +139,8 @@ def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     require_types(view, 2)
     weights = _constant(view, 1)
     matrix = weights.reshape(weights.shape[0], -1)
-    groups = view.int_attr("groups", 1)
-    packed = np.concatenate([weights_in_order(part, kernels) for part in np.split(matrix, groups)])
-    fields = _window(view, (weights.shape[1], weights.shape[2]), groups)
-    return (_windowed(view, "ek_conv2d_s8", fields, matrix, packed),)
+    window = _window(view, (weights.shape[1], weights.shape[2]), view.int_attr("groups", 1))
+    return (_plain(view, kernels, window, matrix),)
 
 
 def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
@@ -90,28 +151,46 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     kernel = weights.shape[1], weights.shape[2]
     matrix = np.ascontiguousarray(weights.reshape(-1, weights.shape[3]).T)
     if channels == 1:
-        fields = _window(view, kernel, 1)
-        return (_windowed(view, "ek_conv2d_s8", fields, matrix, weights_in_order(matrix, kernels)),)
+        return (_plain(view, kernels, _window(view, kernel, 1), matrix),)
+    usual = is_3x3(window_of(view, kernel))
+    ordered = depthwise_in_order(weights, kernels, is_3x3=usual)
+    rows, simple = _channel_rows_of(view, matrix)
     fields = _window(view, kernel, channels)
-    return (_windowed(view, "ek_depthwise_conv2d_s8", fields, matrix, weights),)
+    return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, rows),)
+
+
+def _plain(
+    view: OpView, kernels: KernelSet, window: dict[str, Field], matrix: npt.NDArray[np.int8]
+) -> KernelCall:
+    groups = view.int_attr("groups", 1)
+    rows, simple = _channel_rows_of(view, matrix)
+    ordered = weights_in_order(matrix, kernels, groups)
+    table = channels_in_order(rows, kernels, groups)
+    return _windowed(view, "ek_conv2d_s8", window, simple, ordered, table)
+
+
+def _channel_rows_of(
+    view: OpView, matrix: npt.NDArray[np.int8]
+) -> tuple[npt.NDArray[np.int32], int]:
+    factors = int8.channel_multipliers(view.input(0), view.input(1), view.outputs[0])
+    return channel_rows(view, matrix, _bias(view), factors)
 
 
 def _windowed(
     view: OpView,
     function: str,
     window: dict[str, Field],
-    matrix: npt.NDArray[np.int8],
+    simple: int,
     weights: npt.NDArray[np.int8],
+    channels: npt.NDArray[np.int32],
 ) -> KernelCall:
-    factors = int8.channel_multipliers(view.input(0), view.input(1), view.outputs[0])
-    rows, simple = channel_rows(view, matrix, _bias(view), factors)
     fields: dict[str, Field] = {
         **window,
         "input_zero_point": int8.zero_point_of(view.input(0)),
         **output_stage(view),
         "simple_rescale": simple,
         "weights": weights,
-        "channels": rows,
+        "channels": channels,
     }
     names = view.input(0).name, SCRATCH, view.outputs[0].name
     return KernelCall(function, "ek_conv2d_s8_params", fields, names)
@@ -127,7 +206,7 @@ def output_stage(view: OpView) -> dict[str, Field]:
     }
 
 
-def _window(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, Field]:
+def _window(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, int]:
     if is_nchw(view):
         raise no_kernel(view, "images must have their channels last")
     window = window_of(view, kernel)
@@ -169,17 +248,18 @@ def fully_connected(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
         depth = matrix.shape[1]
         constant = depth * weights_zero_point * int8.zero_point_of(view.input(0))
         bias = (np.zeros(matrix.shape[0], np.int64) if bias is None else bias) + constant
-    rows, simple = channel_rows(view, matrix, bias, factors)
+    rows, simple = channel_rows(view, matrix, bias, factors, weights_zero_point)
     fields: dict[str, Field] = {
         "rows": view.outputs[0].elements // matrix.shape[0],
         "depth": matrix.shape[1],
         "output_channels": matrix.shape[0],
         "weights_zero_point": weights_zero_point,
         **output_stage(view),
-        # Sums of rows that a weights' zero point is taken from are not part of the bound.
-        "simple_rescale": simple if weights_zero_point == 0 else 0,
+        "simple_rescale": simple,
+        "factor_step": 2 if per_channel else 0,
         "weights": weights_in_order(matrix, kernels),
-        "channels": rows,
+        "bias": rows[:, 0],
+        "factors": rows[:, 1:] if per_channel else rows[:1, 1:],
     }
     return (call("ek_fully_connected_s8", fields, view.input(0).name, view.outputs[0].name),)
 

@@ -23,6 +23,7 @@ from edgekit.converters.calibration.observers import ObserverName
 from edgekit.errors import UsageError
 
 Precision = Literal["auto", "float32", "float16", "int8"]
+GgufWeights = Literal["keep", "f32", "f16", "q8_0", "q4_0"]
 
 _MOST_BYTES = 1 << 20
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
@@ -62,6 +63,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Values of named dimensions.
     dry_run : bool
         Plan only, write nothing.
+    memory : str
+        Language models: hard limit of memory, such as ``2GiB``; empty for what the device gives.
+    context : int
+        Language models: positions of a session; 0 for the model's, but not more than 4096.
+    sessions, threads : int
+        Language models: conversations at the same time; computing threads.
+    kv : {'f16', 'q8'}
+        Language models: type of the KV cache.
+    executor : {'auto', 'native', 'llama'}
+        Language models: what runs it.
+    weights : {'keep', 'f32', 'f16', 'q8_0', 'q4_0'}
+        Language models from a folder of safetensors: type of the matrices.
+    store : {'auto', 'link', 'copy', 'reference'}
+        Language models: how the GGUF file gets into the package.
 
     Raises
     ------
@@ -85,6 +100,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keep_float: tuple[str, ...] = ()
     dim: dict[str, int] = {}
     dry_run: bool = False
+    memory: str = ""
+    context: int = 0
+    sessions: int = 1
+    threads: int = 1
+    kv: Literal["f16", "q8"] = "f16"
+    executor: Literal["auto", "native", "llama"] = "auto"
+    weights: GgufWeights = "keep"
+    store: Literal["auto", "link", "copy", "reference"] = "auto"
 
     def __post_init__(self) -> None:
         if self.calibration_limit < 1:
@@ -96,12 +119,19 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for name, size in self.dim.items():
             if size < 1:
                 raise ValueError(f"dim {name} must be at least 1, not {size}")
+        if self.context < 0 or self.sessions < 1 or self.threads < 1:
+            raise ValueError("context is 0 or more, sessions and threads are 1 or more")
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How images of the calibration data are fed to the model."""
         return Preprocessing(self.channel_order, self.pixel_mean, self.pixel_std)
 
+
+LANGUAGE_KEYS = (
+    *("memory", "context", "sessions", "threads", "kv", "executor", "weights", "store"),
+)
+"""Keys that only language models know; with ``model``, ``device``, ``out`` and ``dry_run``."""
 
 KEYS: tuple[str, ...] = Recipe.__struct_fields__
 """Every key of a recipe, in order."""

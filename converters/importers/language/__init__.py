@@ -1,0 +1,1 @@
+"""From Hugging Face folders of Llama-shaped models to GGUF: configuration, weights, vocabulary."""

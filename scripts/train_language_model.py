@@ -74,6 +74,7 @@ def main() -> int:
         "shape": trainer.network.shape.as_dict(),
         "steps": trainer.step,
         "seconds": round(trainer.elapsed_s),
+        "tokens_seen": trainer.tokens_seen,
         "training_tokens": len(trainer.tokens),
         **_evaluate(arguments.out, tokenizer, sources, others),
     }
@@ -128,7 +129,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--text", type=Path, nargs="+", required=True, help="texts to learn")
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--steps", type=int, help="train for so many steps of 4,096 tokens")
+    budget.add_argument("--steps", type=int, help="train for so many steps of 2,048 tokens")
     budget.add_argument("--minutes", type=float, help="train for so long")
     parser.add_argument(
         "--evaluate", type=Path, nargs="*", default=[], help="more texts to judge the model by"

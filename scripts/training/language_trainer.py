@@ -41,7 +41,7 @@ class Settings:
     """
 
     seed: int = 1
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     matrix_rate: float = 0.02
     embedding_rate: float = 4e-3
     matrix_decay: float = 0.1
@@ -109,6 +109,7 @@ class Trainer:
         self.settings = settings
         self.device = device
         self.step = 0
+        self.tokens_seen = 0
         self.elapsed_s = 0.0
         matrices = [p for p in network.blk.parameters() if p.ndim == 2]
         others = [p for p in network.parameters() if all(p is not matrix for matrix in matrices)]
@@ -166,10 +167,11 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.tokens_seen += targets.numel()
         return float(loss.detach()), float(share.detach())
 
     def _batch(self, context: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut inputs and targets of the current step; they depend on seed and step alone.
+        """Cut inputs and targets of the current step; they depend on seed and position alone.
 
         Every pass over the text cuts it at other places and takes the pieces in another order. Each
         sequence begins with the boundary token in place of its first, as prompts do.
@@ -177,7 +179,8 @@ class Trainer:
         rows = max(1, self.settings.batch_tokens // context)
         pieces = (len(self.tokens) - 1) // context - 1
         chosen = []
-        for index in range(self.step * rows, (self.step + 1) * rows):
+        first = self.tokens_seen // context
+        for index in range(first, first + rows):
             epoch, place = divmod(index, max(pieces, 1))
             generator = np.random.default_rng([self.settings.seed, context, epoch])
             shift = int(generator.integers(context)) if pieces > 0 else 0
@@ -193,6 +196,7 @@ class Trainer:
         """Write the state; a stop in between leaves the old file."""
         state: dict[str, Any] = {
             "step": self.step,
+            "tokens_seen": self.tokens_seen,
             "elapsed_s": self.elapsed_s,
             "shape": self.network.shape.as_dict(),
             "network": self.network.state_dict(),
@@ -216,4 +220,5 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        self.step, self.tokens_seen = state["step"], state["tokens_seen"]
+        self.elapsed_s = state["elapsed_s"]

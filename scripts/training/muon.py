@@ -1,7 +1,7 @@
 """Muon: momentum whose matrix steps are made orthogonal.
 
 Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): the momentum of
-each weight matrix is replaced by its nearest semi-orthogonal matrix, found by five steps of a
+each weight matrix is replaced by its nearest semi-orthogonal matrix, found by a few steps of a
 Newton-Schulz iteration. It learns more from a token than Adam does, which counts where there are
 few tokens and slow processors. Embeddings and scales are left to Adam.
 """
@@ -14,7 +14,8 @@ import torch
 
 # Coefficients of the quintic iteration, from the reference above.
 QUINTIC = (3.4445, -4.7750, 2.0315)
-ITERATIONS = 5
+# The reference takes five; the fifth changes little here and costs as much as each other.
+ITERATIONS = 4
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:

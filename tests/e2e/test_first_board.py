@@ -1,0 +1,111 @@
+"""docs/first-board.md, followed to the letter: its commands, and what it says that they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edgekit.deploy.toolchain import find_toolchain
+from edgekit.emulators.qemu_board import has_qemu
+from tests.e2e.conftest import Edgekit
+
+PAGE = Path(__file__).parents[2] / "docs" / "first-board.md"
+PROMPT = "$ "
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the page, and the lines that it is said to print."""
+
+    command: str
+    lines: tuple[str, ...]
+
+
+def steps_of(page: str) -> list[Step]:
+    found: list[Step] = []
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for part in block.removeprefix(PROMPT).split(f"\n{PROMPT}"):
+            command, *lines = part.splitlines()
+            found.append(Step(command, tuple(line for line in lines if line.strip())))
+    return found
+
+
+def masked(line: str) -> str:
+    """Return a line without figures, rules and spacing: compiler and terminal decide on these."""
+    return " ".join(re.sub(r"0x[0-9a-f]+|\d[\d,.]*", "#", line.replace("─", "")).split())
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> dict[str, str]:
+    """The environment of someone who installed edgekit, and an empty folder to work in."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, module in (("edgekit", "-m edgekit"), ("python", "")):
+        script = tools / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        script.chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulated
+@pytest.mark.slow
+def test_the_page_does_what_it_says(user: dict[str, str], tmp_path: Path) -> None:
+    if find_toolchain() is None or not has_qemu():
+        pytest.skip("no cross compiler for Cortex-M, or qemu-system-arm is not installed")
+    steps = steps_of(PAGE.read_text())
+    assert {step.command.split()[1] for step in steps} >= {"convert", "emulate"}
+    for step in steps:
+        done = subprocess.run(
+            ["sh", "-c", step.command],
+            cwd=tmp_path,
+            env=user,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        printed = {masked(line) for line in (done.stdout + done.stderr).splitlines()}
+        missing = [line for line in step.lines if masked(line) not in printed]
+        assert not missing, f"{step.command}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, step.command
+
+
+def test_the_plan_of_a_package_shows_the_image_to_the_byte(
+    edgekit: Edgekit, board_package: Path
+) -> None:
+    image = edgekit("plan", board_package, "--json").json["image"]
+    if find_toolchain() is None:
+        assert image == []
+        return
+    assert {memory["name"] for memory in image} == {"sram", "flash"}
+    for memory in image:
+        parts = sorted(memory["parts"], key=lambda part: part["address"])
+        assert memory["used_bytes"] == sum(part["size_bytes"] for part in parts)
+        assert memory["free_bytes"] == memory["capacity_bytes"] - memory["used_bytes"] > 0
+        for part, following in pairwise(parts):
+            assert part["address"] + part["size_bytes"] <= following["address"]
+
+
+def test_the_report_maps_the_image(edgekit: Edgekit, board_package: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert edgekit("report", board_package, "--out", page).code == 0
+    assert ("<h2>Firmware image</h2>" in page.read_text()) == (find_toolchain() is not None)
+
+
+def test_every_estimate_for_a_board_comes_with_its_error(
+    edgekit: Edgekit, board_package: Path
+) -> None:
+    assert "unvalidated" in edgekit("plan", board_package).out
+    shown = edgekit("devices", "--show", "stm32l4r5").out
+    assert "published rows" in shown
+    assert "unvalidated" not in shown.rsplit("modelled", 1)[1]
+    assert "unvalidated" in edgekit("devices", "--show", "stm32h743").out

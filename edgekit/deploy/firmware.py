@@ -7,24 +7,21 @@ the same ones.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgekit.deploy.cores import Core
 from edgekit.deploy.elf_file import ElfFile
 from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.deploy.object_files import compile_all, kept_objects
 from edgekit.deploy.stack_bound import (
     EXCEPTION_FRAME_BYTES,
     FLOAT_FRAME_BYTES,
     CallGraph,
 )
 from edgekit.deploy.toolchain import Toolchain, require_toolchain
-from edgekit.errors import InternalError
 from edgekit.ops.kernel_set import KernelSet
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
@@ -151,48 +148,17 @@ def build_image(
     includes = (*common, f"-I{firmware}", f"-I{directory}")
     macros = tuple(f"-D{define}" for define in defines)
     flags = (*chosen.compile_flags(core, OPTIMIZATION), *includes, *macros)
-    objects = _compile_all(chosen, own, directory / "objects", flags)
+    objects = compile_all(own, directory / "objects", partial(chosen.compile, flags=flags))
     kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), *common)
-    objects += _cached_kernels(chosen, kernels or core.kernels, kernel_flags)
+    objects += kept_objects(
+        kernel_sources(kernels or core.kernels),
+        sorted(CSRC.rglob("*.h")),
+        chosen.fingerprint(kernel_flags),
+        partial(chosen.compile, flags=kernel_flags),
+    )
     bound = _stack_bound(chosen, core, objects)
     reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)
     return _link(chosen, core, objects, layout, directory, reserved, bound)
-
-
-def _compile_all(
-    toolchain: Toolchain, sources: Sequence[Path], directory: Path, flags: Sequence[str]
-) -> list[Path]:
-    directory.mkdir(parents=True, exist_ok=True)
-    targets = [directory / f"{source.stem}.o" for source in sources]
-    if len(set(targets)) != len(targets):
-        raise InternalError("two sources of the firmware have the same name")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [
-            pool.submit(toolchain.compile, source, target, flags)
-            for source, target in zip(sources, targets, strict=True)
-        ]
-        for job in jobs:
-            job.result()
-    return targets
-
-
-def _cached_kernels(toolchain: Toolchain, kernels: KernelSet, flags: Sequence[str]) -> list[Path]:
-    """Return object files of the kernels, compiled only where their sources have changed."""
-    sources = kernel_sources(kernels)
-    digest = hashlib.sha256(toolchain.fingerprint(flags).encode())
-    for path in (*sources, *sorted(CSRC.rglob("*.h"))):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = home / "edgekit" / "kernels" / digest.hexdigest()[:24]
-    if not kept.is_dir():
-        staging = kept.with_name(f"{kept.name}.{os.getpid()}")
-        _compile_all(toolchain, sources, staging, flags)
-        try:
-            staging.rename(kept)
-        except OSError:
-            # Another process was faster; its files are the same.
-            shutil.rmtree(staging)
-    return sorted(kept.glob("*.o"))
 
 
 def _stack_bound(toolchain: Toolchain, core: Core, objects: Sequence[Path]) -> int | None:

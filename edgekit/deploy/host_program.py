@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from edgekit.deploy.firmware import CSRC, KERNELS, kernel_sources
+from edgekit.deploy.object_files import kept_objects
 from edgekit.deploy.toolchain import COMPILE_TIMEOUT_S, BuildError
 from edgekit.errors import EdgekitError, ExecutionError
 from edgekit.ops.kernel_set import KernelSet
@@ -70,9 +72,10 @@ def build_host_program(
     for name, content in generated.items():
         (directory / name).write_bytes(content)
     sources = [directory / name for name in generated if name.endswith(".c")]
-    sources += [*kernel_sources(kernels), CSRC / "firmware" / "main_host.c"]
+    sources += [CSRC / "firmware" / "main_host.c"]
     program = directory / "host_model"
-    _compile((*flags, f"-I{directory}"), sources, program)
+    objects = _kernel_objects(kernels, flags)
+    _compile((*flags, f"-I{directory}"), (*sources, *objects), program)
     return program
 
 
@@ -88,7 +91,7 @@ def build_kernel_library(kernels: KernelSet, directory: Path) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     library = directory / f"{kernels.value}.so"
-    _compile(("-O2", "-shared", "-fPIC"), kernel_sources(kernels), library)
+    _compile(("-shared",), _kernel_objects(kernels, ("-O2", "-fPIC")), library)
     return library
 
 
@@ -127,6 +130,28 @@ def run_host_program(program: Path, inputs: Sequence[Sequence[bytes]]) -> bytes:
             refused = "a kernel refused its arguments: " if done.returncode == _REFUSED else ""
             raise ExecutionError(f"generated C: {refused}{done.stderr.strip()[:500]}")
         return (folder / "output.bin").read_bytes()
+
+
+def _kernel_objects(kernels: KernelSet, flags: Sequence[str]) -> list[Path]:
+    def compile_one(source: Path, target: Path) -> None:
+        _compile((*flags, "-c"), (source,), target)
+
+    fingerprint = "\0".join((*_compiler_version(), *flags))
+    return kept_objects(
+        kernel_sources(kernels), sorted(CSRC.rglob("*.h")), fingerprint, compile_one
+    )
+
+
+@cache
+def _compiler_version() -> tuple[str, ...]:
+    """Return what names the compiler of this computer."""
+    compiler = host_compiler()
+    if compiler is None:
+        raise HostCompilerMissingError
+    done = subprocess.run(
+        [*compiler, "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    return (*compiler, done.stdout)
 
 
 def _compile(flags: Sequence[str], sources: Sequence[Path], target: Path) -> None:

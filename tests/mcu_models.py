@@ -74,17 +74,22 @@ def board_of(path: Path, core_name: str, folder: Path) -> EmulatedBoard:
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, Array]:
-    """Return arrays that use the whole range of every input's type."""
+    """Return arrays that use the whole range of every input's type, or with odd seeds a part."""
     rng = np.random.default_rng(seed)
-    return {name: random_array(graph.tensors[name], rng) for name in graph.inputs}
+    return {name: random_array(graph.tensors[name], rng, seed) for name in graph.inputs}
 
 
-def random_array(tensor: Tensor, rng: np.random.Generator) -> Array:
+def random_array(tensor: Tensor, rng: np.random.Generator, seed: int) -> Array:
     """Return one such array."""
     if tensor.dtype.is_float:
-        return rng.normal(size=tensor.static_shape).astype(tensor.dtype.numpy)
-    limits = np.iinfo(tensor.dtype.numpy)
-    return rng.integers(limits.min, limits.max + 1, tensor.static_shape).astype(tensor.dtype.numpy)
+        middle, width = (rng.uniform(-1, 1), rng.uniform(0, 1)) if seed % 2 else (0, 1)
+        real = middle + width * rng.normal(size=tensor.static_shape)
+        return np.asarray(real).astype(tensor.dtype.numpy)
+    limits = np.iinfo(tensor.dtype.value)
+    low, high = int(limits.min), int(limits.max)
+    if seed % 2:
+        low, high = sorted(int(bound) for bound in rng.integers(low, high + 1, 2))
+    return rng.integers(low, high + 1, tensor.static_shape).astype(tensor.dtype.numpy)
 
 
 def expected_outputs(graph: Graph, inputs: list[dict[str, Array]]) -> list[bytes]:

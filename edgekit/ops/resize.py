@@ -26,7 +26,7 @@ _FRACTION_BITS = 10
 Indices = npt.NDArray[np.int64]
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """How positions along one axis of the output lie in the input."""
 
     size: int
@@ -57,11 +57,9 @@ def _infer(view: OpView) -> list[TensorType]:
 
 def _reference(call: OpCall) -> list[Array]:
     view, x = call.view, to_nhwc(call.array(0), call.view)
-    flags = view.bool_attr("align_corners", False), view.bool_attr("half_pixel_centers", False)
-    target = pair_attr(view, "size")
-    axes = _Axis(x.shape[1], target[0], *flags), _Axis(x.shape[2], target[1], *flags)
+    axes = axes_of(view, (x.shape[1], x.shape[2]))
     if view.str_attr("mode") == "nearest":
-        rows, columns = (_nearest(axis) for axis in axes)
+        rows, columns = (nearest(axis) for axis in axes)
         result = x[:, rows][:, :, columns]
     elif x.dtype == np.int8:
         result = _bilinear_int8(x, *axes)
@@ -70,16 +68,24 @@ def _reference(call: OpCall) -> list[Array]:
     return [np.ascontiguousarray(from_nhwc(result, view))]
 
 
-def _nearest(axis: _Axis) -> Indices:
+def axes_of(view: OpView, size: tuple[int, int]) -> tuple[Axis, Axis]:
+    """Return the vertical and the horizontal axis of a node, for an image of (height, width)."""
+    flags = view.bool_attr("align_corners", False), view.bool_attr("half_pixel_centers", False)
+    target = pair_attr(view, "size")
+    return Axis(size[0], target[0], *flags), Axis(size[1], target[1], *flags)
+
+
+def nearest(axis: Axis) -> Indices:
+    """Return the pixel of the input that each place of the output takes."""
     offset = np.float32(0.5 if axis.half_pixel_centers else 0.0)
     position = (np.arange(axis.target, dtype=np.float32) + offset) * axis.scale
     whole = np.floor(position + np.float32(0.5)) if axis.align_corners else np.floor(position)
     return np.asarray(np.clip(whole.astype(np.int64), 0, axis.size - 1), np.int64)
 
 
-def _bilinear(x: npt.NDArray[np.float32], vertical: _Axis, horizontal: _Axis) -> Array:
-    y0, y1, dy = _neighbours(vertical)
-    x0, x1, dx = _neighbours(horizontal)
+def _bilinear(x: npt.NDArray[np.float32], vertical: Axis, horizontal: Axis) -> Array:
+    y0, y1, dy = neighbours(vertical)
+    x0, x1, dx = neighbours(horizontal)
     dy, dx = dy[:, np.newaxis, np.newaxis], dx[:, np.newaxis]
     top, bottom = x[:, y0], x[:, y1]
     one = np.float32(1)
@@ -91,7 +97,7 @@ def _bilinear(x: npt.NDArray[np.float32], vertical: _Axis, horizontal: _Axis) ->
     )
 
 
-def _neighbours(axis: _Axis) -> tuple[Indices, Indices, npt.NDArray[np.float32]]:
+def neighbours(axis: Axis) -> tuple[Indices, Indices, npt.NDArray[np.float32]]:
     """Return the pixels before and after each position, and the distance to the one before."""
     place = np.arange(axis.target, dtype=np.float32)
     half = np.float32(0.5)
@@ -101,9 +107,9 @@ def _neighbours(axis: _Axis) -> tuple[Indices, Indices, npt.NDArray[np.float32]]
     return before, after, (position - before.astype(np.float32)).astype(np.float32)
 
 
-def _bilinear_int8(x: Array, vertical: _Axis, horizontal: _Axis) -> Array:
-    y0, y1, dy = _neighbours_int(vertical)
-    x0, x1, dx = _neighbours_int(horizontal)
+def _bilinear_int8(x: Array, vertical: Axis, horizontal: Axis) -> Array:
+    y0, y1, dy = neighbours_int(vertical)
+    x0, x1, dx = neighbours_int(horizontal)
     dy, dx = dy[:, np.newaxis, np.newaxis], dx[:, np.newaxis]
     wide = x.astype(np.int64)
     top, bottom = wide[:, y0], wide[:, y1]
@@ -119,7 +125,8 @@ def _bilinear_int8(x: Array, vertical: _Axis, horizontal: _Axis) -> Array:
     return np.asarray((np.sign(total) * magnitude).astype(np.int8))
 
 
-def _neighbours_int(axis: _Axis) -> tuple[Indices, Indices, Indices]:
+def neighbours_int(axis: Axis) -> tuple[Indices, Indices, Indices]:
+    """Return the pixels before and after, and the distance with 10 fractional bits."""
     one = 1 << _FRACTION_BITS
     scale = (one * axis.size + axis.target // 2) // axis.target
     if axis.align_corners and axis.target > 1:

@@ -47,3 +47,10 @@ ek_status ek_fill(const ek_fill_params *params, void *output) {
     memset(output, params->value, (size_t)params->bytes);
     return EK_STATUS_OK;
 }
+
+ek_status ek_fill_words(const ek_fill_words_params *params, int32_t *output) {
+    for (int32_t i = 0; i < params->words; i++) {
+        output[i] = params->value;
+    }
+    return EK_STATUS_OK;
+}

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from edgekit.dtypes import DType
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.runtime.lowering import (
+    conversions,
     elementwise,
+    float_elementwise,
+    float_layers,
+    float_recurrent,
     movement,
     recurrent,
     reductions,
+    selection,
+    transposed,
     weighted,
     windows,
 )
@@ -39,8 +46,19 @@ LOWERINGS: Mapping[str, Lowering] = {
     **dict.fromkeys(("maximum", "minimum"), elementwise.binary),
     **dict.fromkeys(("relu", "relu6", "relu_n1_1", "sigmoid", "tanh"), elementwise.lookup),
     **dict.fromkeys(("leaky_relu", "elu", "hard_swish"), elementwise.lookup),
-    "quantize": elementwise.quantize,
-    "dequantize": elementwise.dequantize,
+    "quantize": conversions.quantize,
+    "dequantize": conversions.dequantize,
+    "cast": conversions.cast,
+    "transpose_conv2d": transposed.transpose_conv2d,
+    **dict.fromkeys(("arg_max", "arg_min"), selection.arg_extreme),
+    "gather": selection.gather,
+    "take_prefix": selection.take_prefix,
+    "resize": selection.resize,
+    **dict.fromkeys(("space_to_depth", "depth_to_space"), selection.pixel_blocks),
+    **dict.fromkeys(("equal", "less", "greater", "less_equal"), selection.compare),
+    **dict.fromkeys(("greater_equal", "logical_and"), selection.compare),
+    **dict.fromkeys(("logical_or", "logical_not"), selection.compare),
+    "where": selection.where,
     "softmax": reductions.softmax,
     **dict.fromkeys(("reduce_mean", "reduce_sum"), reductions.reduce),
     **dict.fromkeys(("reduce_max", "reduce_min"), reductions.reduce),
@@ -58,6 +76,33 @@ LOWERINGS: Mapping[str, Lowering] = {
 }
 """All others."""
 
+FLOAT_LOWERINGS: Mapping[str, Lowering] = {
+    "conv2d": float_layers.conv2d,
+    "depthwise_conv2d": float_layers.depthwise_conv2d,
+    "transpose_conv2d": float_layers.transpose_conv2d,
+    "fully_connected": float_layers.fully_connected,
+    "matmul": float_layers.matmul,
+    **dict.fromkeys(("average_pool2d", "max_pool2d"), float_layers.pool2d),
+    **dict.fromkeys(("add", "sub", "mul", "div"), float_elementwise.binary),
+    **dict.fromkeys(("squared_difference", "maximum"), float_elementwise.binary),
+    **dict.fromkeys(("minimum", "prelu"), float_elementwise.binary),
+    **dict.fromkeys(("relu", "relu6", "relu_n1_1", "clip"), float_elementwise.unary),
+    **dict.fromkeys(("sigmoid", "tanh", "leaky_relu", "elu"), float_elementwise.unary),
+    **dict.fromkeys(("hard_swish", "hard_sigmoid", "exp"), float_elementwise.unary),
+    **dict.fromkeys(("log", "sqrt", "rsqrt", "erf", "gelu"), float_elementwise.unary),
+    **dict.fromkeys(("softplus", "floor", "abs", "neg"), float_elementwise.unary),
+    "square": float_elementwise.unary,
+    "softmax": float_elementwise.softmax,
+    **dict.fromkeys(("reduce_mean", "reduce_sum"), float_elementwise.reduce),
+    **dict.fromkeys(("reduce_max", "reduce_min"), float_elementwise.reduce),
+    "reduce_l2": float_elementwise.reduce,
+    "batch_norm": float_elementwise.batch_norm,
+    "layer_norm": float_elementwise.layer_norm,
+    "svdf": float_recurrent.svdf,
+    "unidirectional_lstm": float_recurrent.unidirectional_lstm,
+}
+"""By operator, where the first input is float32 and kernels differ."""
+
 
 def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Return the calls that compute a node, in order.
@@ -74,10 +119,25 @@ def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     UnsupportedOpError
         If there is no kernel for the operator, its element types or its attributes.
     """
-    weighted_lowering = WEIGHTED.get(view.node.op)
-    if weighted_lowering is not None:
-        return weighted_lowering(view, kernels)
-    lowering = LOWERINGS.get(view.node.op)
+    if all(output.elements == 0 for output in view.outputs):
+        return ()
+    lowering = _lowering(view, kernels)
     if lowering is None:
         raise no_kernel(view)
-    return lowering(view)
+    return tuple(call for call in lowering(view) if 0 not in _dims(call))
+
+
+def _lowering(view: OpView, kernels: KernelSet) -> Lowering | None:
+    op, first = view.node.op, view.inputs[0]
+    if first is not None and first.dtype is DType.FLOAT32 and op in FLOAT_LOWERINGS:
+        return FLOAT_LOWERINGS[op]
+    weighted_lowering = WEIGHTED.get(op)
+    if weighted_lowering is not None:
+        return lambda view: weighted_lowering(view, kernels)
+    return LOWERINGS.get(op)
+
+
+def _dims(call: KernelCall) -> tuple[int, ...]:
+    """Return the axes that a call walks over; with an empty one there is nothing to do."""
+    dims = call.fields.get("dims", ())
+    return dims if isinstance(dims, tuple) else ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgekit.dtypes import Array, DType
+from edgekit.dtypes import Array
 from edgekit.graph import Tensor
 from edgekit.ops import int8, spec_of
 from edgekit.ops.quantization import requantized
@@ -66,7 +66,7 @@ def binary(view: OpView) -> tuple[KernelCall, ...]:
     """Lower arithmetic on two operands that are broadcast."""
     require_types(view, 2)
     shape = view.outputs[0].static_shape
-    strides = [_broadcast_strides(view.input(index).static_shape, shape) for index in range(2)]
+    strides = [broadcast_strides(view.input(index).static_shape, shape) for index in range(2)]
     dims, first, second = merged_axes(view, shape, *strides)
     low, high = int8.activation_range(view.str_attr("activation", "none"), view.outputs[0])
     fields: dict[str, Field] = {"dims": dims, "first_strides": first, "second_strides": second}
@@ -76,7 +76,8 @@ def binary(view: OpView) -> tuple[KernelCall, ...]:
     return (KernelCall(f"ek_{view.node.op}_s8", "ek_binary_s8_params", fields, names),)
 
 
-def _broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """Return strides, as many as ``target`` has axes, by which a shape is broadcast to it."""
     own = dense_strides(shape)
     missing = len(target) - len(shape)
     kept = [0 if dim == 1 else stride for dim, stride in zip(shape, own, strict=True)]
@@ -150,45 +151,3 @@ def table_call(
 def requantize_table(x: Tensor, output: Tensor) -> Array:
     """Return the table that brings stored int8 values from one scale to another."""
     return requantized(np.arange(-128, 128), x, output)
-
-
-def quantize(view: OpView) -> tuple[KernelCall, ...]:
-    """Lower the change to another scale, from floats or from integers."""
-    x, output = view.input(0), view.outputs[0]
-    if (x.dtype, output.dtype) == (DType.INT8, DType.INT8):
-        return lookup(view)
-    names = x.name, output.name
-    if (x.dtype, output.dtype) == (DType.FLOAT32, DType.INT8):
-        fields = _affine(output, x.elements)
-        return (KernelCall("ek_quantize_f32_s8", "ek_quantize_params", fields, names),)
-    functions = {DType.INT8: "ek_requantize_s16_s8", DType.INT32: "ek_requantize_s16_s32"}
-    if x.dtype is not DType.INT16 or output.dtype not in functions:
-        raise no_kernel(view)
-    factor = float(int8.scale_of(x)) / float(int8.scale_of(output))
-    multiplier, shift = int8.quantize_multiplier(factor)
-    fields = {
-        "elements": x.elements,
-        "input_zero_point": int8.zero_point_of(x),
-        "multiplier": multiplier,
-        "shift": shift,
-        "output_zero_point": int8.zero_point_of(output),
-    }
-    return (KernelCall(functions[output.dtype], "ek_requantize_params", fields, names),)
-
-
-def dequantize(view: OpView) -> tuple[KernelCall, ...]:
-    """Lower the way back to floats, with one scale."""
-    require_types(view, 1, DType.FLOAT32)
-    if int8.quantization_of(view.input(0)).axis is not None:
-        raise no_kernel(view, "one scale is needed")
-    fields = _affine(view.input(0), view.input(0).elements)
-    names = view.input(0).name, view.outputs[0].name
-    return (KernelCall("ek_dequantize_s8_f32", "ek_quantize_params", fields, names),)
-
-
-def _affine(tensor: Tensor, elements: int) -> dict[str, Field]:
-    return {
-        "elements": elements,
-        "zero_point": int8.zero_point_of(tensor),
-        "scale": float(int8.scale_of(tensor)),
-    }

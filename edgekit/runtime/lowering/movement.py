@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -95,21 +96,54 @@ def tile(view: OpView) -> tuple[KernelCall, ...]:
 
 
 def pad(view: OpView) -> tuple[KernelCall, ...]:
-    """Lower constant padding: fill everything, then copy the input into its place."""
+    """Lower padding: the input into its place, and around it a constant or what mirrors it."""
     x, y = view.input(0), view.outputs[0]
-    if view.str_attr("mode", "constant") != "constant":
-        raise no_kernel(view, "only constant padding")
-    if x.dtype is not DType.INT8:
-        raise no_kernel(view)
     target = dense_strides(y.static_shape)
     pairs = view.pairs_attr("padding")
     start = sum(pair[0] * stride for pair, stride in zip(pairs, target, strict=True))
-    fields: dict[str, Field] = {"bytes": y.elements, "value": _pad_value(view)}
     source = (0, dense_strides(x.static_shape))
-    return (
-        call("ek_fill", fields, y.name),
-        copy(view, x, y, x.static_shape, source, (start, target)),
-    )
+    inside = copy(view, x, y, x.static_shape, source, (start, target))
+    mode = view.str_attr("mode", "constant")
+    if mode == "constant":
+        return (_fill(view, y), inside)
+    return (inside, *(call for axis in range(len(pairs)) for call in _borders(view, axis, mode)))
+
+
+def _fill(view: OpView, y: Tensor) -> KernelCall:
+    value = view.float_attr("value", 0.0)
+    if y.dtype is DType.INT8:
+        stored = _pad_value(view)
+        return call("ek_fill", {"bytes": y.elements, "value": stored}, y.name)
+    if value == 0.0 and y.quantization is None:
+        return call("ek_fill", {"bytes": y.size_bytes, "value": 0}, y.name)
+    if y.dtype is not DType.FLOAT32:
+        raise no_kernel(view)
+    bits = int(np.float32(value).view(np.int32))
+    return call("ek_fill_words", {"words": y.elements, "value": bits}, y.name)
+
+
+def _borders(view: OpView, axis: int, mode: str) -> Iterator[KernelCall]:
+    """Yield copies within the output that fill both ends of an axis; axes before are whole."""
+    y = view.outputs[0]
+    pairs, strides = view.pairs_attr("padding"), dense_strides(y.static_shape)
+    sizes = list(y.static_shape)
+    start = 0
+    for later in range(axis + 1, len(pairs)):
+        sizes[later] -= sum(pairs[later])
+        start += pairs[later][0] * strides[later]
+    (before, after), step = pairs[axis], strides[axis]
+    first, last = before, sizes[axis] - after - 1
+    gap = {"reflect": 1, "symmetric": 0}.get(mode, 0)
+    backwards = 0 if mode == "edge" else -1
+    for count, to, source in (
+        (before, 0, first if mode == "edge" else first + before - 1 + gap),
+        (after, last + 1, last if mode == "edge" else last - gap),
+    ):
+        if count:
+            dims = (*sizes[:axis], count, *sizes[axis + 1 :])
+            along = (*strides[:axis], backwards * step, *strides[axis + 1 :])
+            places = (start + source * step, along), (start + to * step, strides)
+            yield copy(view, y, y, dims, *places)
 
 
 def _pad_value(view: OpView) -> int:

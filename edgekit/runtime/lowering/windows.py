@@ -10,6 +10,33 @@ from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_
 _FUNCTIONS = {"average_pool2d": "ek_average_pool2d_s8", "max_pool2d": "ek_max_pool2d_s8"}
 
 
+def window_fields(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, Field]:
+    """Return sizes and window of a layer on images, as the structures of convolutions begin."""
+    if is_nchw(view):
+        raise no_kernel(view, "images must have their channels last")
+    window = window_of(view, kernel)
+    batches, height, width, channels = view.input(0).static_shape
+    _, out_height, out_width, out_channels = view.outputs[0].static_shape
+    return {
+        "batches": batches,
+        "input_height": height,
+        "input_width": width,
+        "input_channels": channels,
+        "output_height": out_height,
+        "output_width": out_width,
+        "output_channels": out_channels,
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_height": window.strides[0],
+        "stride_width": window.strides[1],
+        "dilation_height": window.dilations[0],
+        "dilation_width": window.dilations[1],
+        "pad_top": window.padding[0][0],
+        "pad_left": window.padding[1][0],
+        "groups": groups,
+    }
+
+
 def pool2d(view: OpView) -> tuple[KernelCall, ...]:
     """Lower an average or maximum over windows."""
     require_types(view, 1)

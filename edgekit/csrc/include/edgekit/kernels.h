@@ -85,6 +85,11 @@ EK_KERNEL ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, co
                                            void *scratch, int8_t *output);
 EK_KERNEL size_t ek_depthwise_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params);
 
+/* Weights (output channels, kernel height, kernel width, input channels) as they are; pads are cut
+ * off; biases hold no zero points. */
+EK_KERNEL ek_status ek_transpose_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input,
+                                           int8_t *output);
+
 typedef struct ek_fully_connected_s8_params {
     int32_t rows;
     int32_t depth;
@@ -191,6 +196,14 @@ typedef struct ek_fill_params {
 } ek_fill_params;
 
 EK_KERNEL ek_status ek_fill(const ek_fill_params *params, void *output);
+
+/* Sets words of 4 bytes to one value. */
+typedef struct ek_fill_words_params {
+    int32_t words;
+    int32_t value;
+} ek_fill_words_params;
+
+EK_KERNEL ek_status ek_fill_words(const ek_fill_words_params *params, int32_t *output);
 
 /* Along the middle axis of (outer, depth, inner). Powers are exp of minus 0 to 255 steps, Q0.31. */
 typedef struct ek_softmax_s8_params {
@@ -306,6 +319,10 @@ EK_KERNEL ek_status ek_requantize_s16_s8(const ek_requantize_params *params, con
                                          int8_t *output);
 EK_KERNEL ek_status ek_requantize_s16_s32(const ek_requantize_params *params, const int16_t *input,
                                           int32_t *output);
+
+#include "edgekit/kernels_conversions.h"
+#include "edgekit/kernels_f32.h"
+#include "edgekit/kernels_selection.h"
 
 #ifdef __cplusplus
 }

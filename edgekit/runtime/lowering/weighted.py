@@ -13,6 +13,7 @@ from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import is_nchw, window_of
 from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
+from edgekit.runtime.lowering.constant_channels import settled_channels
 
 _PLACES = (0, 2, 1, 3)
 """Order of four places of the depth in packed weights: the order in which SXTB16 takes bytes."""
@@ -100,8 +101,6 @@ def channel_rows(
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Return (channels, 3) rows of bias, multiplier and shift, and whether rescaling is simple.
 
-    A factor that makes zero of every sum that the channel can have is zero.
-
     Parameters
     ----------
     matrix : array of int8, shape (channels, depth)
@@ -117,21 +116,13 @@ def channel_rows(
     products = np.abs(wide).sum(axis=1) + abs(weights_zero_point) * depth
     largest = products * 128 + np.abs(folded)
     rows[:, 0] = folded.astype(np.int32)
-    rows[:, 1] = np.where(_is_zero(largest, factors), 0, factors.multiplier)
+    rows[:, 1] = factors.multiplier
     # A factor of zero is zero with any shift.
-    rows[:, 2] = np.where(rows[:, 1] == 0, -1, factors.shift)
+    rows[:, 2] = np.where(factors.multiplier == 0, -1, factors.shift)
     low, high = _SIMPLE_SHIFTS
     all_short = bool(((rows[:, 2] >= low) & (rows[:, 2] <= high)).all())
     simple = int(largest.max()) < _SIMPLE_SUM and all_short
     return rows, int(simple)
-
-
-def _is_zero(largest: npt.NDArray[np.int64], factors: int8.Multipliers) -> npt.NDArray[np.bool_]:
-    """Whether sums up to ``largest`` are rescaled to less than a half."""
-    down = np.clip(-factors.shift, 0, 62)
-    # Sums are int32, and the multiplication rounds up by a half at most.
-    high = np.minimum(largest, 2**31) * factors.multiplier >> 31
-    return high + 1 < (np.int64(1) << down) >> 1
 
 
 def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
@@ -153,33 +144,48 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     if channels == 1:
         return (_plain(view, kernels, _window(view, kernel, 1), matrix),)
     usual = is_3x3(window_of(view, kernel))
-    ordered = depthwise_in_order(weights, kernels, is_3x3=usual)
-    rows, simple = _channel_rows_of(view, matrix)
+    settled, rows, simple = _settled(view, matrix)
+    ordered = depthwise_in_order(settled.T.reshape(weights.shape), kernels, is_3x3=usual)
     fields = _window(view, kernel, channels)
     return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, rows),)
 
 
 def _plain(
-    view: OpView, kernels: KernelSet, window: dict[str, Field], matrix: npt.NDArray[np.int8]
+    view: OpView, kernels: KernelSet, window: dict[str, int], matrix: npt.NDArray[np.int8]
 ) -> KernelCall:
     groups = view.int_attr("groups", 1)
-    rows, simple = _channel_rows_of(view, matrix)
-    ordered = weights_in_order(matrix, kernels, groups)
+    settled, rows, simple = _settled(view, matrix)
+    ordered = weights_in_order(settled, kernels, groups)
     table = channels_in_order(rows, kernels, groups)
-    return _windowed(view, "ek_conv2d_s8", window, simple, ordered, table)
+    return _windowed(view, "ek_conv2d_s8", _flat(window), simple, ordered, table)
 
 
-def _channel_rows_of(
+def _flat(window: dict[str, int]) -> dict[str, int]:
+    """Return one row of pixels instead of images where every pixel is computed on its own."""
+    pixels = window["batches"] * window["input_height"] * window["input_width"]
+    if pixels != window["batches"] * window["output_height"] * window["output_width"]:
+        return window
+    ones = ("kernel_height", "kernel_width", "stride_height", "stride_width")
+    if any(window[name] != 1 for name in ones) or window["pad_top"] or window["pad_left"]:
+        return window
+    sizes = dict.fromkeys(("batches", "input_height", "output_height"), 1)
+    return {**window, **sizes, "input_width": pixels, "output_width": pixels}
+
+
+def _settled(
     view: OpView, matrix: npt.NDArray[np.int8]
-) -> tuple[npt.NDArray[np.int32], int]:
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], int]:
+    """Return the matrix without constant channels, and what :func:`channel_rows` makes of it."""
     factors = int8.channel_multipliers(view.input(0), view.input(1), view.outputs[0])
-    return channel_rows(view, matrix, _bias(view), factors)
+    channels = settled_channels(view, matrix, _bias(view), factors)
+    rows, simple = channel_rows(view, channels.matrix, channels.bias, channels.factors)
+    return channels.matrix, rows, simple
 
 
 def _windowed(
     view: OpView,
     function: str,
-    window: dict[str, Field],
+    window: dict[str, int],
     simple: int,
     weights: npt.NDArray[np.int8],
     channels: npt.NDArray[np.int32],

@@ -3,8 +3,8 @@
 One TCP port stands for the board's serial line. Over ``rfc2217://`` the client's parity and modem
 lines are seen: DTR holds the board in reset, RTS selects the bootloader, the ROM bootloader needs
 even parity and the application none, as on real boards. Over ``socket://`` there are neither; such
-a board starts in its bootloader and leaves it when told to. What boots is the content of the
-flash, read back from it, and nothing else.
+a board starts in its bootloader where it has no image, and leaves it when told to. What boots is
+the content of the flash, read back from it, and nothing else.
 """
 
 from __future__ import annotations
@@ -46,26 +46,34 @@ class Peer(Protocol):
 
 @dataclass(slots=True)
 class Noise:
-    """A line that changes bytes.
+    """A line that changes, loses and repeats bytes.
 
     Parameters
     ----------
-    rate : float
-        Probability that a byte is replaced by a random one.
+    changed, dropped, doubled : float
+        Probability that a byte is replaced by a random one, does not arrive, arrives twice.
     random : Random
     """
 
-    rate: float = 0.0
+    changed: float = 0.0
+    dropped: float = 0.0
+    doubled: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(1))
 
     def spoil(self, data: bytes) -> bytes:
         """Return what arrives."""
-        if not self.rate:
+        if not (self.changed or self.dropped or self.doubled):
             return data
-        return bytes(
-            self.random.randrange(256) if self.random.random() < self.rate else byte
-            for byte in data
-        )
+        arrived = bytearray()
+        for byte in data:
+            if self.random.random() < self.dropped:
+                continue
+            if self.random.random() < self.changed:
+                byte = self.random.randrange(256)
+            arrived.append(byte)
+            if self.random.random() < self.doubled:
+                arrived.append(byte)
+        return bytes(arrived)
 
 
 @dataclass(slots=True)
@@ -79,6 +87,12 @@ class SerialBoard:
         What its bootloader speaks: ``an3155`` or ``smp``.
     send : callable
         Puts bytes on the line towards the client.
+    parity : str
+        What the client has set.
+    events : list of str
+        What happened to parity and modem lines.
+    silent_after : int or None
+        Bytes to come from the client until the board hangs and answers nothing more.
     """
 
     flash: NorFlash
@@ -86,17 +100,15 @@ class SerialBoard:
     send: Callable[[bytes], None]
     parity: str = "N"
     events: list[str] = field(default_factory=list)
+    silent_after: int | None = None
     _dtr: bool = False
     _rts: bool = False
     _has_power: bool = True
     _bootloader: Peer | None = None
-    _smp: SmpServer | None = None
     _qemu: QemuUart | None = None
     _restarts: bool = False
 
     def __post_init__(self) -> None:
-        if self.protocol == "smp":
-            self._smp = SmpServer(self.flash, self._restart_soon)
         self.start()
 
     @property
@@ -123,11 +135,20 @@ class SerialBoard:
     def start(self) -> None:
         """Leave reset: into the bootloader where RTS says so or there is no image."""
         self.stop()
-        has_image = self._smp.is_complete() if self._smp else not self.flash.is_blank()
-        if self._rts or not has_image:
-            self._bootloader = self._smp or RomBootloader(self.flash, self._go)
+        if self.protocol == "smp":
+            bootloader = SmpServer(self.flash, self._restart_soon)
+            address = bootloader.program_address()
+            self._start(bootloader, address)
         else:
-            self._go(self.flash.map.address)
+            is_blank = self.flash.is_blank()
+            address = None if is_blank else self.flash.map.address
+            self._start(RomBootloader(self.flash, self._go), address)
+
+    def _start(self, bootloader: Peer, address: int | None) -> None:
+        if self._rts or address is None:
+            self._bootloader = bootloader
+        else:
+            self._go(address)
 
     def stop(self) -> None:
         """Stop whatever runs."""
@@ -139,11 +160,19 @@ class SerialBoard:
     def power_on(self, cut_at: int | None = None) -> None:
         """Come back after power was lost; it may be lost again."""
         self._has_power = True
+        self.silent_after = None
         self.flash.cut_at = cut_at
         self.start()
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
+        if self.silent_after is not None:
+            data, rest = data[: self.silent_after], data[self.silent_after :]
+            self.silent_after -= len(data)
+            if rest:
+                self.stop()
+                self._has_power = False
+                return
         if self.state == "bootloader" and self._bootloader:
             if self.protocol == "an3155" and self.parity != "E":
                 return
@@ -166,7 +195,9 @@ class SerialBoard:
     def _go(self, address: int) -> None:
         self._bootloader = None
         start = address - self.flash.map.address
-        self._qemu = QemuUart(bytes(self.flash.data[start:]), self._from_application)
+        # What a bootloader does last: stack pointer and start come from the program's table.
+        content = self.flash.data[start : start + 8] + self.flash.data[8:]
+        self._qemu = QemuUart(bytes(content), self._from_application)
 
     def _from_application(self, data: bytes) -> None:
         if self.parity == "N":

@@ -1,21 +1,22 @@
-"""A board that takes images by SMP over a serial line, as MCUboot's serial recovery does.
+"""A board that takes images by SMP over a serial line: MCUboot in serial recovery, one slot.
 
-The parts of the protocol that an upload needs: parameters, upload with SHA-256 and continuation,
-state, confirmation, restart. Framing and CBOR are those of the ``smp`` library.
+The parts of the protocol that an upload needs: parameters, upload with continuation, state,
+confirmation, restart. Framing and CBOR are those of the ``smp`` library. What is not in flash is
+forgotten with every restart: how far an upload had come, too.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekit.deploy.serial import mcuboot
 from edgekit.emulators.nor_flash import NorFlash
-from edgekit.errors import MissingDependencyError
+from edgekit.errors import FlashError, MissingDependencyError
 
 BUFFER_BYTES = 512
 INVALID, UNSUPPORTED = 3, 8
@@ -28,7 +29,7 @@ class SmpServer:
     Parameters
     ----------
     flash : NorFlash
-        Images go to its begin.
+        Images go to its ``slot_address``.
     on_reset : callable
         Called when the board is to restart.
     """
@@ -116,25 +117,37 @@ class SmpServer:
                 return self._states()
         return {"rc": UNSUPPORTED}
 
+    @property
+    def slot_offset(self) -> int:
+        """Where the slot begins, from the begin of the flash."""
+        return self.flash.map.slot_address - self.flash.map.address
+
+    def program_address(self) -> int | None:
+        """Return where the program in the slot begins; None where the image is not intact."""
+        slot = self._slot()
+        if not mcuboot.is_intact(slot):
+            return None
+        return self.flash.map.slot_address + mcuboot.program_offset(slot)
+
     def _upload(self, body: dict[str, Any]) -> dict[str, Any]:
         offset, data = body.get("off", -1), body.get("data", b"")
         if offset == 0:
             size, digest = body.get("len", 0), body.get("sha", b"")
-            if not 0 < size <= self.flash.map.size_bytes:
+            if not 0 < size <= self.flash.map.size_bytes - self.slot_offset:
                 return {"rc": INVALID}
             if digest and digest == self._digest and self._offset:
                 return {"off": self._offset}
             self._digest, self._size, self._offset = digest, size, 0
             self.confirmed = False
-            for sector in self.flash.map.sectors_of(self.flash.map.address, size):
+            for sector in self.flash.map.sectors_of(self.flash.map.slot_address, size):
                 self.flash.erase(sector)
         if offset != self._offset or offset + len(data) > self._size:
             return {"off": self._offset}
-        self._program(offset, data)
+        self._program(self.slot_offset + offset, data)
         self._offset += len(data)
         if self._offset < self._size:
             return {"off": self._offset}
-        return {"off": self._offset, "match": self._found_digest() == self._digest}
+        return {"off": self._offset, "match": mcuboot.is_intact(self._slot())}
 
     def _program(self, offset: int, data: bytes) -> None:
         """Program what has come; the units at both ends may hold other bytes already."""
@@ -143,25 +156,26 @@ class SmpServer:
         padded = b"\xff" * before + data
         self.flash.program(offset - before, padded + b"\xff" * (-len(padded) % unit))
 
-    def is_complete(self) -> bool:
-        """Whether flash holds the image whose SHA-256 came with it."""
-        return bool(self._size) and self._found_digest() == self._digest
+    def _slot(self) -> bytes:
+        return bytes(self.flash.data[self.slot_offset :])
 
-    def image(self) -> bytes:
-        """Return what was uploaded."""
-        return bytes(self.flash.data[: self._size])
-
-    def _found_digest(self) -> bytes:
-        return hashlib.sha256(self.flash.data[: self._size]).digest()
+    def _found_digest(self) -> bytes | None:
+        try:
+            return mcuboot.recorded_digest(self._slot())
+        except FlashError:
+            return None
 
     def _states(self) -> dict[str, Any]:
+        digest = self._found_digest()
+        if digest is None:
+            return {"images": []}
         return {
             "images": [
                 {
                     "slot": 0,
                     "version": "0.0.0",
-                    "hash": self._found_digest(),
-                    "bootable": self.is_complete(),
+                    "hash": digest,
+                    "bootable": mcuboot.is_intact(self._slot()),
                     "confirmed": self.confirmed,
                     "active": True,
                 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 from edgekit.emulators.nor_flash import NorFlash, PowerLostError
 from edgekit.emulators.rom_bootloader import RomBootloader
 from edgekit.emulators.serial_board import Noise
@@ -13,7 +11,7 @@ class RomPort:
     """What arrives is there at once; what has not arrived never will."""
 
     def __init__(
-        self, flash: NorFlash, *, noise: float = 0.0, seed: int = 0, flip_at_write: int = -1
+        self, flash: NorFlash, *, noise: Noise | None = None, flip_at_write: int = -1
     ) -> None:
         self.timeout: float | None = 1.0
         self.parity = "E"
@@ -22,7 +20,7 @@ class RomPort:
         self._flash = flash
         self._flip_at_write = flip_at_write
         self._rom = RomBootloader(flash, lambda address: None)
-        self._noise = Noise(noise, random.Random(seed))
+        self._noise = noise or Noise()
         self._arrived = b""
 
     def read(self, size: int = 1) -> bytes:

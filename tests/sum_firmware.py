@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,13 @@ def expected(values: Array, run: int, term: int = 0) -> Array:
     return sums.reshape(1, OUTPUTS)
 
 
-LAYOUT = MemoryLayout("stm32f405", Span(0x08000000, 1 << 20), Span(0x20000000, 128 << 10))
-"""Without the core-coupled memory, which QEMU's machine lacks."""
+def build_firmware(folder: Path, term: int = 0, address: int = 0x08000000) -> bytes:
+    """Return the flash image for an STM32F405.
 
-
-def build_firmware(folder: Path, term: int = 0) -> bytes:
-    """Return the flash image for an STM32F405."""
+    Without the core-coupled memory, which QEMU's machine lacks.
+    """
+    flash = Span(address, 0x08100000 - address)
+    layout = MemoryLayout("stm32f405", flash, Span(0x20000000, 128 << 10))
     toolchain = find_toolchain()
     assert toolchain is not None
     core = CORES["cortex-m4"]
@@ -89,18 +91,19 @@ def build_firmware(folder: Path, term: int = 0) -> bytes:
     flags = (
         *toolchain.compile_flags(core),
         *(f"-I{path}" for path in (CSRC / "include", CSRC / "monitor", firmware, folder)),
-        "-DEK_CLOCK_HZ=16000000u",
+        '-DEK_BOARD="boards/stm32f405.h"',
         "-DEK_BAUD=115200u",
         f"-DTERM={term}",
         f'-DNAME="sum{term}"',
     )
     objects = [_compiled(toolchain, source, folder, flags) for source in sources]
     script = folder / "link.ld"
-    script.write_text(LAYOUT.linker_script(STACK_BYTES))
+    script.write_text(layout.linker_script(STACK_BYTES))
     toolchain.link(objects, script, folder / "firmware.elf", core)
-    address, image = ElfFile.read(folder / "firmware.elf").binary()
-    assert address == 0x08000000
-    return image
+    elf = ElfFile.read(folder / "firmware.elf")
+    first, binary = elf.binary()
+    image = binary[address - first : elf.symbols()["ek_image_end"][0] - first]
+    return image + zlib.crc32(image).to_bytes(4, "little")
 
 
 def _compiled(toolchain: Toolchain, source: Path, folder: Path, flags: tuple[str, ...]) -> Path:

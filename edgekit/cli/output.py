@@ -102,3 +102,20 @@ def numbered_steps(total: int, *, quiet: bool) -> Iterator[Step]:
             done += 1
 
         yield shown
+
+
+@contextmanager
+def counted_progress(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show how much is done on stderr; yields a function that takes what is done and all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True, highlight=False)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

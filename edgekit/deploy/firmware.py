@@ -37,17 +37,23 @@ OPTIMIZATION = "-O2"
 ALWAYS = ("startup.c", "memory_functions.c")
 """Files of ``csrc/firmware`` that every image has."""
 
+_MONITOR = (
+    "main_monitor.c",
+    "ticks.c",
+    "uart.c",
+    "../monitor/frame.c",
+    "../monitor/monitor.c",
+    "../monitor/update.c",
+)
+
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "bare": ("main_bare.c",),
     "bench": ("main_bench.c", "guards.c", "semihosting.c", "ticks.c"),
-    "monitor_stm32f4": (
-        "main_monitor.c",
-        "ticks.c",
-        "uart_stm32f4.c",
-        "../monitor/frame.c",
-        "../monitor/monitor.c",
-        "../monitor/update.c",
-    ),
+    "monitor_stm32f4": (*_MONITOR, "board_stm32.c", "uart_stm32f4.c"),
+    "monitor_stm32": (*_MONITOR, "board_stm32.c", "uart_stm32.c"),
+    "monitor_nrf": (*_MONITOR, "board_fixed.c", "uart_nrf.c"),
+    "monitor_rp2040": (*_MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2040.c"),
+    "monitor_rp2350": (*_MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2350.c"),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""
 
@@ -188,7 +194,7 @@ def _link(
     return FirmwareImage(
         elf=elf,
         map_file=map_file,
-        flash_bytes=image.size_bytes(".vectors", ".text", ".rodata", ".data"),
+        flash_bytes=image.size_bytes(".boot", ".vectors", ".text", ".rodata", ".data"),
         static_bytes=image.size_bytes(".data", ".bss"),
         arena_bytes=image.size_bytes(".arena"),
         stack_bytes=image.size_bytes(".stack"),

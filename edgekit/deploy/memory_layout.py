@@ -29,6 +29,8 @@ class MemoryLayout:
         None where the arena lies in ``ram``.
     vectors : Span or None
         None where the vector table is at the begin of ``flash``.
+    boot : Span or None
+        What the boot ROM looks for, where it is a range of its own before ``flash``.
     """
 
     device: str
@@ -36,12 +38,14 @@ class MemoryLayout:
     ram: Span
     arena: Span | None = None
     vectors: Span | None = None
+    boot: Span | None = None
 
     def linker_script(self, stack_bytes: int) -> str:
         """Return the linker script, with so many bytes for the stack."""
         template = resources.files("edgekit") / "csrc" / "firmware" / "link.ld.in"
         arena = self.arena or Span(self.ram.address, 0)
         vectors = self.vectors or Span(self.flash.address, 0)
+        boot = self.boot or Span(self.flash.address, 0)
         return Template(template.read_text()).substitute(
             DEVICE=self.device,
             FLASH_ORIGIN=hex(self.flash.address),
@@ -54,6 +58,9 @@ class MemoryLayout:
             VECTORS_ORIGIN=hex(vectors.address),
             VECTORS_LENGTH=vectors.size_bytes,
             VECTORS_REGION="VECTORS" if self.vectors else "FLASH",
+            BOOT_ORIGIN=hex(boot.address),
+            BOOT_LENGTH=boot.size_bytes,
+            BOOT_REGION="BOOT" if self.boot else "FLASH",
             STACK_BYTES=stack_bytes,
         )
 

@@ -19,6 +19,7 @@ from edgekit.converters.passes import simplify
 from edgekit.converters.recipes import Recipe, recipe_from
 from edgekit.deploy.cores import kernels_of
 from edgekit.deploy.image_map import ImageMemory
+from edgekit.deploy.serial.image_facts import ImageFacts
 from edgekit.emulators import stated_error
 from edgekit.errors import ProfileError, UnsupportedOpError
 from edgekit.estimate import estimate_graph
@@ -64,6 +65,8 @@ class Conversion:
         Exact sizes of the firmware image in bytes; empty where none was built.
     image : tuple of ImageMemory
         What the image takes of each memory.
+    flash_images : tuple of ImageFacts
+        What ``flash`` can write: the model with the monitor.
     stated_error : str
         What is known of the error of the estimates; empty where nothing is.
     """
@@ -76,6 +79,7 @@ class Conversion:
     seconds: float
     firmware: Mapping[str, int] = field(default_factory=dict)
     image: tuple[ImageMemory, ...] = ()
+    flash_images: tuple[ImageFacts, ...] = ()
     stated_error: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class Conversion:
             "placement": [msgspec.to_builtins(placement) for placement in plan.placement],
             "firmware": dict(self.firmware),
             "image": [memory.to_json() for memory in self.image],
+            "flash_images": [msgspec.to_builtins(image) for image in self.flash_images],
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
@@ -163,6 +168,7 @@ def convert_recipe(
         seconds=time.perf_counter() - started,
         firmware=firmware.sizes,
         image=firmware.memories,
+        flash_images=firmware.flash_images,
         stated_error=stated_error(profile),
     )
 

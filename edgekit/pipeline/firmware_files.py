@@ -7,6 +7,8 @@
     kernels/          the kernels of the core; they compile everywhere
     board/            start-up code, linker script, a loop around the model
     firmware.elf, firmware.bin, firmware.map    where a cross compiler was found
+    image.bin, image.json                       for ``flash``: with the monitor, where boards have
+                                                a port that there is a driver for
 
 ``model/*.c`` and ``kernels/*.c`` are all that an application compiles (apps/embed_c). The image
 holds the model and a loop around it, nothing else; its sizes are what the model costs.
@@ -31,6 +33,8 @@ from edgekit.deploy.firmware import (
 )
 from edgekit.deploy.image_map import ImageMemory, image_memories
 from edgekit.deploy.memory_layout import board_layout
+from edgekit.deploy.monitor_firmware import has_monitor, monitor_parts
+from edgekit.deploy.serial.image_facts import ImageFacts
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.errors import UnsupportedOpError
 from edgekit.graph import Graph
@@ -55,6 +59,8 @@ class FirmwareFiles:
         where none was built.
     memories : tuple of ImageMemory
         What the image takes of each memory, part by part; empty where none was built.
+    flash_images : tuple of ImageFacts
+        What ``flash`` can write: the model with the monitor.
     notes : tuple of str
         Sentences for the user.
     """
@@ -62,6 +68,7 @@ class FirmwareFiles:
     files: dict[str, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     memories: tuple[ImageMemory, ...] = ()
+    flash_images: tuple[ImageFacts, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -105,7 +112,12 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
         memories = image_memories(ElfFile.read(image.elf), profile)
-        return FirmwareFiles(files, _sizes(image), memories, _stack_notes(image))
+        flash_images: tuple[ImageFacts, ...] = ()
+        if has_monitor(graph, profile):
+            folder = Path(name) / "monitor"
+            parts, flash_images = monitor_parts(graph, model, profile, folder, image)
+            files |= parts
+        return FirmwareFiles(files, _sizes(image), memories, flash_images, _stack_notes(image))
 
 
 def _not_built(profile: DeviceProfile) -> str:

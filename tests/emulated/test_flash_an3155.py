@@ -10,15 +10,16 @@ import pytest
 
 from edgekit.deploy.serial import an3155
 from edgekit.deploy.serial.flash_map import flash_map_of
+from edgekit.deploy.serial.image_facts import ImageFacts
 from edgekit.deploy.serial.link import Link
 from edgekit.deploy.serial.monitor import Monitor
 from edgekit.deploy.serial.ports import open_port
-from edgekit.deploy.serial.programmer import ImageFacts, flash_board
+from edgekit.deploy.serial.programmer import flash_board
 from edgekit.deploy.serial.reset import WIRINGS
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.emulators.nor_flash import NorFlash
 from edgekit.emulators.qemu_board import has_qemu
-from edgekit.emulators.serial_board import emulated_board
+from edgekit.emulators.serial_board import Noise, emulated_board
 from edgekit.errors import DeviceError, LinkTimeoutError
 from edgekit.profiles import load_profile
 from tests.rom_port import RomPort
@@ -48,14 +49,13 @@ def flash_directly(port: RomPort, image: bytes) -> None:
 def test_flash_over_rfc2217_then_100_inferences(tmp_path: Path) -> None:
     pytest.importorskip("serial", reason="pyserial is not installed")
     image = build_firmware(tmp_path, term=5)
-    facts = ImageFacts(FLASH.address, len(image))
+    facts = ImageFacts("image.bin", "an3155", FLASH.address, len(image), sha256="")
     with emulated_board(FLASH) as emulated:
         report = flash_board(
             PROFILE,
             image,
             facts,
             url=emulated.url,
-            protocol="an3155",
             wiring=WIRINGS["dtr-rts"],
             progress=lambda done, total: None,
         )
@@ -130,7 +130,7 @@ def test_noise_ends_with_the_right_image_or_an_error(rate: float, seed: int) -> 
     # Errors of the family DeviceError are what exit code 6 stands for; any other fails the test.
     is_done = True
     try:
-        flash_directly(RomPort(flash, noise=rate, seed=seed), image)
+        flash_directly(RomPort(flash, noise=Noise(rate, random=random.Random(seed))), image)
     except DeviceError:
         is_done = False
     assert not is_done or flash.data[: len(image)] == image

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.deploy.serial import smp
+from edgekit.deploy.serial import mcuboot, smp
 from edgekit.deploy.serial.flash_map import flash_map_of
 from edgekit.deploy.serial.link import Link
 from edgekit.deploy.serial.monitor import Monitor
@@ -23,6 +23,7 @@ from tests.sum_firmware import build_firmware, expected
 pytest.importorskip("smpclient", reason="smpclient is not installed")
 
 FLASH = flash_map_of(load_profile("stm32f405"))
+SLOT = FLASH.slot_address
 
 
 @pytest.mark.skipif(
@@ -31,7 +32,7 @@ FLASH = flash_map_of(load_profile("stm32f405"))
 @pytest.mark.toolchain
 @pytest.mark.slow
 def test_flash_by_smp_then_100_inferences(tmp_path: Path) -> None:
-    image = build_firmware(tmp_path, term=9)
+    image = mcuboot.wrap(build_firmware(tmp_path, term=9, address=SLOT + mcuboot.HEADER_BYTES))
     with (
         emulated_board(FLASH, protocol="smp", has_modem_lines=False) as emulated,
         open_port(emulated.url) as port,
@@ -39,7 +40,8 @@ def test_flash_by_smp_then_100_inferences(tmp_path: Path) -> None:
         done: list[int] = []
         smp.program(port, image, lambda sent, total: done.append(sent))
         assert done[-1] == len(image)
-        assert emulated.board.flash.data[: len(image)] == image
+        start = FLASH.slot_address - FLASH.address
+        assert emulated.board.flash.data[start : start + len(image)] == image
         assert emulated.board.state == "application"
         monitor = Monitor.connect(Link(port))
         draw = np.random.default_rng(2)
@@ -51,7 +53,7 @@ def test_flash_by_smp_then_100_inferences(tmp_path: Path) -> None:
 
 def test_flash_that_does_not_hold_the_image_is_reported() -> None:
     flash = NorFlash(FLASH)
-    image = random.Random(1).randbytes(2000)
+    image = mcuboot.wrap(random.Random(1).randbytes(2000))
     with (
         emulated_board(FLASH, protocol="smp", has_modem_lines=False, flash=flash) as emulated,
         open_port(emulated.url) as port,
@@ -59,7 +61,7 @@ def test_flash_that_does_not_hold_the_image_is_reported() -> None:
 
         def age(sent: int, total: int) -> None:
             if sent == total:
-                flash.flip(100, 2)
+                flash.flip(SLOT - FLASH.address + 1000, 2)
 
         with pytest.raises(smp.FlashError):
             smp.program(port, image, age)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgekit.deploy.serial import uf2, update
 from edgekit.deploy.serial.flash_map import FlashMap, flash_map_of
-from edgekit.deploy.serial.programmer import check_product, choose_protocol
+from edgekit.deploy.serial.image_facts import choose_protocol
+from edgekit.deploy.serial.programmer import check_product
 from edgekit.errors import DeviceError, MemoryBudgetError, UsageError
 from edgekit.profiles import load_profile
 

@@ -1,9 +1,10 @@
 /* Inference over the serial port (docs/serial-protocol.md).
  *
- * EK_CLOCK_HZ: what the core, SysTick and the port's divider run at; EK_BAUD: rate of the port.
- * monitor_model.c, which is generated with the model, describes it.
+ * EK_BAUD: rate of the port; EK_BOARD: header of the board. monitor_model.c, which is generated
+ * with the model, describes it.
  */
 #include "../monitor/monitor.h"
+#include "board.h"
 #include "firmware_model.h"
 #include "ticks.h"
 #include "uart.h"
@@ -13,8 +14,21 @@
 extern const char *const ek_monitor_model_name;
 extern const ek_monitor_tensor ek_monitor_tensors[];
 
+extern const uint8_t ek_flash_low[];
+extern const uint8_t ek_image_end[];
+
 static ek_monitor_model model;
 static ek_monitor monitor;
+static int32_t is_damaged;
+
+static void check_image(void) {
+    const size_t bytes = (size_t)(ek_image_end - ek_flash_low);
+    is_damaged = ek_crc32(0, ek_flash_low, bytes) != ek_get_u32(ek_image_end);
+}
+
+static ek_status init(void) { return is_damaged ? EK_STATUS_CORRUPT : EK_MODEL_INIT(); }
+
+static ek_status run(void) { return is_damaged ? EK_STATUS_CORRUPT : EK_MODEL_RUN(); }
 
 static void send(void *context, const uint8_t *data, size_t bytes) {
     (void)context;
@@ -24,18 +38,20 @@ static void send(void *context, const uint8_t *data, size_t bytes) {
 }
 
 int main(void) {
-    ek_uart_start(EK_CLOCK_HZ, EK_BAUD);
+    const uint32_t clock_hz = ek_board_start();
+    ek_uart_start(clock_hz, EK_BAUD);
+    check_image();
     ek_ticks_start(SYSTICK_PERIOD);
     model = (ek_monitor_model){
         .name = ek_monitor_model_name,
         .inputs = EK_MODEL_INPUTS,
         .outputs = EK_MODEL_OUTPUTS,
         .tensors = ek_monitor_tensors,
-        .init = EK_MODEL_INIT,
-        .run = EK_MODEL_RUN,
+        .init = init,
+        .run = run,
         .tensor = EK_MODEL_TENSOR,
         .ticks = ek_ticks,
-        .clock_hz = EK_CLOCK_HZ,
+        .clock_hz = clock_hz,
     };
     monitor.model = &model;
     monitor.write = send;
@@ -43,6 +59,8 @@ int main(void) {
         const int32_t byte = ek_uart_read();
         if (byte >= 0) {
             ek_monitor_feed(&monitor, (uint8_t)byte);
+        } else {
+            ek_uart_wait();
         }
     }
 }

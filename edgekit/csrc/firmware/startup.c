@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#ifdef EK_BOARD
+#include EK_BOARD
+#endif
+
 extern uint32_t ek_stack_low[];
 extern uint32_t ek_stack_high[];
 extern uint32_t ek_data_load[];
@@ -37,7 +41,14 @@ __attribute__((naked)) static void fault_entry(void) {
 
 __attribute__((weak)) void ek_systick_handler(void) {}
 
-__attribute__((section(".vectors"), used)) static const void *const ek_vectors[16] = {
+/* EK_UART_INTERRUPT of a board: the number of the one peripheral interrupt that is used. */
+#ifdef EK_UART_INTERRUPT
+#define VECTORS (16 + EK_UART_INTERRUPT + 1)
+#else
+#define VECTORS 16
+#endif
+
+__attribute__((section(".vectors"), used)) static const void *const ek_vectors[VECTORS] = {
     ek_stack_high,             /* initial stack pointer */
     (const void *)ek_reset,    /* reset */
     (const void *)fault_entry, /* non-maskable interrupt */
@@ -54,6 +65,9 @@ __attribute__((section(".vectors"), used)) static const void *const ek_vectors[1
     0,                         /* reserved */
     (const void *)fault_entry, /* pendable service */
     (const void *)ek_systick_handler,
+#ifdef EK_UART_INTERRUPT
+    [16 + EK_UART_INTERRUPT] = (const void *)ek_uart_handler,
+#endif
 };
 
 static void paint_stack(void) {

@@ -10,6 +10,9 @@ void ek_fault(void);
 /* The SysTick exception; the program may define it. */
 void ek_systick_handler(void);
 
+/* The interrupt of the serial port, where EK_UART_INTERRUPT gives its number. */
+void ek_uart_handler(void);
+
 /* Paint the part of the stack below the caller again. */
 void ek_stack_repaint(void);
 

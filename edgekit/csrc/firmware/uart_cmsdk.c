@@ -12,7 +12,7 @@
 #define CTRL_BOTH_WAYS 3u
 #define BAUDDIV_LEAST 16u
 
-void ek_uart_start(uint32_t clock_hz, uint32_t baud) {
+void ek_uart_open(uint32_t clock_hz, uint32_t baud) {
     const uint32_t divider = clock_hz / baud;
     BAUDDIV = divider < BAUDDIV_LEAST ? BAUDDIV_LEAST : divider;
     CTRL = CTRL_BOTH_WAYS;
@@ -24,4 +24,6 @@ void ek_uart_write(uint8_t byte) {
     DATA = byte;
 }
 
-int32_t ek_uart_read(void) { return (STATE & STATE_READ_FULL) != 0 ? (int32_t)(DATA & 0xFFu) : -1; }
+int32_t ek_uart_fetch(void) {
+    return (STATE & STATE_READ_FULL) != 0 ? (int32_t)(DATA & 0xFFu) : -1;
+}

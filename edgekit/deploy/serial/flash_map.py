@@ -10,6 +10,9 @@ from edgekit.profiles import DeviceProfile
 
 KIB = 1024
 
+BOOTLOADER_BYTES = 64 * KIB
+"""Left to a bootloader in flash, MCUboot, whose first slot lies behind it."""
+
 _MIXED_SECTORS: Mapping[str, tuple[int, ...]] = {
     "stm32f405": (*[16 * KIB] * 4, 64 * KIB, *[128 * KIB] * 7),
     "stm32f746": (*[32 * KIB] * 4, 128 * KIB, *[256 * KIB] * 3),
@@ -45,6 +48,16 @@ class FlashMap:
     def size_bytes(self) -> int:
         """Bytes of all sectors."""
         return sum(self.sectors)
+
+    @property
+    def slot_address(self) -> int:
+        """Where an image for MCUboot goes: the first sector behind ``BOOTLOADER_BYTES``."""
+        sector = next(
+            index
+            for index in range(len(self.sectors))
+            if self.sector_at(index).start >= BOOTLOADER_BYTES
+        )
+        return self.address + self.sector_at(sector).start
 
     def sector_at(self, index: int) -> range:
         """Return the offsets of a sector from the begin of the flash."""

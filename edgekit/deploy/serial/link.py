@@ -22,6 +22,7 @@ STATUS_TEXT = {
     101: "the request is not valid, or data did not arrive as it was sent",
     102: "outside the tensor, the flash or the slot",
     400: "the firmware on the board cannot do this",
+    501: "the image in its flash is damaged: flash it again",
 }
 
 

@@ -10,7 +10,7 @@ import math
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from edgekit.deploy.serial.framing import MAX_BODY_BYTES
 from edgekit.deploy.serial.link import Link
 from edgekit.dtypes import Array
 from edgekit.errors import DeviceError, LinkTimeoutError, UsageError
+from edgekit.package_manifest import ModelFacts
 
 HELLO, TENSOR, WRITE, RUN, READ = range(1, 6)
 PROTOCOL = 1
@@ -128,7 +129,7 @@ class Monitor:
         DeviceError
             If the firmware speaks another version of the protocol.
         """
-        body = link.request(HELLO, name="hello")
+        body = link.request(HELLO, name="hello (is this the port of a board that was flashed?)")
         protocol, inputs, outputs, has_update, clock_hz = struct.unpack_from("<4BI", body)
         if protocol != PROTOCOL:
             raise DeviceError(
@@ -215,6 +216,52 @@ class Monitor:
         return answer
 
 
+def check_model(model: BoardModel, facts: ModelFacts) -> None:
+    """Refuse a board that runs another model than a package has (DeviceError)."""
+    on_board = [(t.name, t.dtype, t.shape) for t in (*model.inputs, *model.outputs)]
+    packaged = [(t.name, t.dtype, tuple(t.shape)) for t in (*facts.inputs, *facts.outputs)]
+    if model.name != facts.name or on_board != packaged:
+        raise DeviceError(
+            f"the board runs {model.name}, the package has {facts.name}"
+            f"{'' if model.name != facts.name else ' with other inputs or outputs'}: flash it first"
+        )
+
+
+def one_by_one(model: BoardModel, inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """Return the inputs of each inference: arrays may be stacked along their first dimension.
+
+    Raises
+    ------
+    UsageError
+        If an input is missing, or stacks differ in height.
+    """
+    heights: dict[str, int] = {}
+    for tensor in model.inputs:
+        array = _given(tensor, inputs)
+        rows = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+        is_stack = array.shape[1:] == rows and array.shape != tensor.shape and array.ndim > 0
+        heights[tensor.name] = len(array) if is_stack else 0
+    height = max(heights.values(), default=0)
+    if any(other != height for other in heights.values()):
+        shown = ", ".join(f"{name}: {other or 'one'}" for name, other in heights.items())
+        raise UsageError(f"inputs are stacked to different heights ({shown})")
+    if not height:
+        return [dict(inputs)]
+    return [{name: inputs[name][index] for name in heights} for index in range(height)]
+
+
+def stacked(results: Sequence[BoardResult]) -> dict[str, Array]:
+    """Return the outputs of inferences, more than one along the first dimension."""
+    if len(results) == 1:
+        return dict(results[0].outputs)
+    names = results[0].outputs
+    join = {
+        name: np.concatenate if array.shape[:1] == (1,) else np.stack
+        for name, array in names.items()
+    }
+    return {name: join[name]([result.outputs[name] for result in results]) for name in names}
+
+
 def _tensor(link: Link, index: int) -> BoardTensor:
     body = link.request(TENSOR, bytes([index]), name="tensor")
     size_bytes, dtype, rank = struct.unpack_from("<IBB", body)
@@ -230,10 +277,7 @@ def _tensor(link: Link, index: int) -> BoardTensor:
 
 
 def _bytes_of(tensor: BoardTensor, inputs: Mapping[str, Array]) -> bytes:
-    if tensor.name not in inputs:
-        names = ", ".join(sorted(inputs)) or "nothing"
-        raise UsageError(f"input {tensor.name} is missing (given: {names})")
-    array = np.asarray(inputs[tensor.name])
+    array = _given(tensor, inputs)
     wanted = np.dtype(tensor.dtype)
     if array.size != math.prod(tensor.shape) or array.shape not in (tensor.shape, tensor.shape[1:]):
         raise UsageError(
@@ -247,3 +291,10 @@ def _bytes_of(tensor: BoardTensor, inputs: Mapping[str, Array]) -> bytes:
         levels = np.round(array.astype(np.float64) / tensor.scale) + tensor.zero_point
         array = np.clip(levels, limits.min, limits.max).astype(wanted)
     return np.ascontiguousarray(array).tobytes()
+
+
+def _given(tensor: BoardTensor, inputs: Mapping[str, Array]) -> Array:
+    if tensor.name not in inputs:
+        names = ", ".join(sorted(inputs)) or "nothing"
+        raise UsageError(f"input {tensor.name} is missing (given: {names})")
+    return np.asarray(inputs[tensor.name])

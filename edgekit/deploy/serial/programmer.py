@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgekit.deploy.serial import an3155, smp, uf2
 from edgekit.deploy.serial.flash_map import flash_map_of
+from edgekit.deploy.serial.image_facts import ImageFacts
 from edgekit.deploy.serial.ports import open_port
 from edgekit.deploy.serial.reset import ResetWiring
-from edgekit.errors import DeviceError, UsageError
+from edgekit.errors import DeviceError
 from edgekit.profiles import DeviceProfile
-
-PROTOCOLS = ("an3155", "smp", "uf2")
-"""Protocols of profiles that :func:`flash_board` speaks."""
 
 PRODUCT_IDS: Mapping[str, int] = {
     "stm32f405": 0x413,
@@ -27,21 +26,6 @@ PRODUCT_IDS: Mapping[str, int] = {
 """What GetID answers: AN2606, "Device-dependent bootloader parameters"."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """Where an image belongs.
-
-    Parameters
-    ----------
-    address : int
-        Of its first byte.
-    size_bytes : int
-    """
-
-    address: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +49,12 @@ class FlashReport:
     is_verified: bool
 
 
-def choose_protocol(profile: DeviceProfile, wanted: str | None) -> str:
-    """Return the protocol to flash a device by.
-
-    Raises
-    ------
-    UsageError
-        If the device does not speak the wanted one.
-    DeviceError
-        If edgekit speaks none of the device's.
-    """
-    offered = profile.serial.protocols if profile.serial else ()
-    if wanted is not None:
-        if wanted not in offered:
-            spoken = ", ".join(offered) or "no protocol over a serial line"
-            raise UsageError(f"{profile.name} does not speak {wanted}; it speaks {spoken}")
-        return wanted
-    for protocol in offered:
-        if protocol in PROTOCOLS:
-            return protocol
-    raise DeviceError(
-        f"{profile.name} cannot be flashed by edgekit (it speaks {', '.join(offered) or 'nothing'})"
-        f"\n{profile.capabilities.note}".rstrip()
-    )
-
-
 def flash_board(
     profile: DeviceProfile,
     image: bytes,
     facts: ImageFacts,
     *,
     url: str,
-    protocol: str,
     wiring: ResetWiring,
     progress: Progress,
 ) -> FlashReport:
@@ -107,10 +65,9 @@ def flash_board(
     profile : DeviceProfile
     image : bytes
     facts : ImageFacts
+        Where the image belongs, and by which protocol it goes there.
     url : str
         Port; for ``uf2`` the folder that the board's drive is mounted on, or empty to look for it.
-    protocol : str
-        One of :data:`PROTOCOLS`.
     wiring : ResetWiring
         For ``an3155``.
     progress : callable
@@ -124,16 +81,16 @@ def flash_board(
         If the image is larger than the flash.
     """
     start = time.monotonic()
+    protocol, is_verified = facts.protocol, True
+    baud = profile.serial.baud.integer if profile.serial else 115200
     if protocol == "uf2":
-        from pathlib import Path
-
         drive = Path(url) if url else uf2.find_drive()
         content = uf2.to_uf2(image, address=facts.address, device=profile.name)
         uf2.copy_to_drive(content, drive)
         progress(len(image), len(image))
-        return FlashReport(str(drive), protocol, len(image), time.monotonic() - start, False)
-    baud = profile.serial.baud.integer if profile.serial else 115200
-    if protocol == "smp":
+        # The drive goes away with the restart: nothing can be read back.
+        url, is_verified = str(drive), False
+    elif protocol == "smp":
         with open_port(url, baud=baud) as port:
             smp.program(port, image, progress)
     else:
@@ -146,7 +103,7 @@ def flash_board(
                 loader.start(facts.address)
             else:
                 wiring.start_application(port)
-    return FlashReport(url, protocol, len(image), time.monotonic() - start, True)
+    return FlashReport(url, protocol, len(image), time.monotonic() - start, is_verified)
 
 
 def check_product(profile: DeviceProfile, found: int) -> None:

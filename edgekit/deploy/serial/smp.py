@@ -6,12 +6,12 @@ Source: Zephyr, "Simple Management Protocol" (SMP over console): lines of base64
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import struct
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from edgekit.deploy.serial import mcuboot
 from edgekit.deploy.serial.ports import Port
 from edgekit.errors import DeviceError, FlashError, LinkTimeoutError, MissingDependencyError
 
@@ -149,6 +149,7 @@ async def _program(client: SMPClient, image: bytes, progress: Progress) -> None:
 
 
 async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
+    from smp.error import MGMT_ERR, ErrorV1
     from smpclient.generics import success
     from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite
     from smpclient.requests.os_management import ResetWrite
@@ -160,10 +161,15 @@ async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
     if not success(states) or not states.images:
         raise FlashError("the board does not say which images it holds")
     digest = image_digest(image)
-    if not any(bytes(state.hash or b"") == digest for state in states.images):
+    held = [state for state in states.images if bytes(state.hash or b"") == digest]
+    if not held:
         raise FlashError("the image on the board is not the one that was sent")
+    if not any(state.bootable in (None, True) for state in held):
+        raise FlashError("the board finds the image damaged: send it again")
     confirmed = await client.request(ImageStatesWrite(hash=digest, confirm=True))
-    if not success(confirmed):
+    # A bootloader with a single slot has nothing to confirm.
+    has_nothing = isinstance(confirmed, ErrorV1) and confirmed.rc == MGMT_ERR.ENOTSUP
+    if not success(confirmed) and not has_nothing:
         raise FlashError("the board does not confirm the image")
     try:
         await client.request(ResetWrite(), timeout_s=TIMEOUT_S)
@@ -175,20 +181,9 @@ async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
 def image_digest(image: bytes) -> bytes:
     """Return the SHA-256 that a board names an image by.
 
-    An image for MCUboot carries it behind its end (MCUboot, "Bootloader", image format); any other
-    image is named by the digest of all its bytes.
+    An image for MCUboot carries it; any other image is named by the digest of all its bytes.
     """
-    header = struct.Struct("<IIHHI")
-    if len(image) < header.size or image[:4] != struct.pack("<I", 0x96F3B83D):
-        return hashlib.sha256(image).digest()
-    _, _, header_bytes, protected_bytes, size_bytes = header.unpack_from(image)
-    position = header_bytes + size_bytes + protected_bytes + 4
-    while position + 4 <= len(image):
-        kind, length = struct.unpack_from("<HH", image, position)
-        if kind == 0x10 and length == 32:
-            return image[position + 4 : position + 36]
-        position += 4 + length
-    raise FlashError("the image has a header of MCUboot but no digest: sign it with imgtool")
+    return mcuboot.recorded_digest(image) if mcuboot.is_image(image) else sha256(image).digest()
 
 
 def _first_line(error: Exception) -> str:

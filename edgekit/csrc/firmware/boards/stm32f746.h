@@ -1,0 +1,14 @@
+/* STM32F746: RM0385, "Memory organization", "Reset and clock control". */
+#ifndef EDGEKIT_FIRMWARE_BOARDS_STM32F746_H
+#define EDGEKIT_FIRMWARE_BOARDS_STM32F746_H
+
+#define EK_CLOCK_HZ 16000000u      /* HSI */
+#define EK_GPIO_ENABLE 0x40023830u /* RCC_AHB1ENR */
+#define EK_GPIO_ENABLE_BIT 0u
+#define EK_USART_ENABLE 0x40023844u /* RCC_APB2ENR */
+#define EK_USART_ENABLE_BIT 4u
+#define EK_GPIOA 0x40020000u
+#define EK_USART1 0x40011000u
+#define EK_UART_INTERRUPT 37u
+
+#endif

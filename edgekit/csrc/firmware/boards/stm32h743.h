@@ -1,0 +1,14 @@
+/* STM32H743: RM0433, "Memory organization", "Reset and clock control". */
+#ifndef EDGEKIT_FIRMWARE_BOARDS_STM32H743_H
+#define EDGEKIT_FIRMWARE_BOARDS_STM32H743_H
+
+#define EK_CLOCK_HZ 64000000u      /* HSI */
+#define EK_GPIO_ENABLE 0x580244E0u /* RCC_AHB4ENR */
+#define EK_GPIO_ENABLE_BIT 0u
+#define EK_USART_ENABLE 0x580244F0u /* RCC_APB2ENR */
+#define EK_USART_ENABLE_BIT 4u
+#define EK_GPIOA 0x58020000u
+#define EK_USART1 0x40011000u
+#define EK_UART_INTERRUPT 37u
+
+#endif

@@ -1,0 +1,14 @@
+/* STM32L4R5: RM0432, "Memory organization", "Reset and clock control". */
+#ifndef EDGEKIT_FIRMWARE_BOARDS_STM32L4R5_H
+#define EDGEKIT_FIRMWARE_BOARDS_STM32L4R5_H
+
+#define EK_CLOCK_HZ 4000000u       /* MSI, range 6 */
+#define EK_GPIO_ENABLE 0x4002104Cu /* RCC_AHB2ENR */
+#define EK_GPIO_ENABLE_BIT 0u
+#define EK_USART_ENABLE 0x40021060u /* RCC_APB2ENR */
+#define EK_USART_ENABLE_BIT 14u
+#define EK_GPIOA 0x48000000u
+#define EK_USART1 0x40013800u
+#define EK_UART_INTERRUPT 37u
+
+#endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,8 +91,13 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def c_float(value: float) -> str:
-    """Return a float32 literal that reads back as exactly this value."""
-    return f"{float(np.float32(value)).hex()}f"
+    """Return a float32 constant that reads back as exactly this value."""
+    single = float(np.float32(value))
+    if math.isnan(single):
+        return '__builtin_nanf("")'
+    if math.isinf(single):
+        return "__builtin_inff()" if single > 0 else "-__builtin_inff()"
+    return f"{single.hex()}f"
 
 
 def _values(flat: Array) -> str:

@@ -61,7 +61,7 @@ class _Owner:
         """Give the native memory back; later calls do nothing."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
-            abi.language_library()[self._closer](handle)
+            getattr(abi.language_library(), self._closer)(handle)
 
     def __enter__(self) -> Self:
         return self

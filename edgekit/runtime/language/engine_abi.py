@@ -166,12 +166,13 @@ def language_library() -> ctypes.CDLL:
     """
     library = load_library()
     for name, arguments in PROTOTYPES.items():
-        function = library[name]
+        function = getattr(library, name)
         function.argtypes = arguments
         function.restype = ctypes.c_int32
     for name in CLOSERS:
-        library[name].argtypes = (_HANDLE,)
-        library[name].restype = None
+        function = getattr(library, name)  # indexing would make another function object
+        function.argtypes = (_HANDLE,)
+        function.restype = None
     library.ek_llm_position.argtypes = (_HANDLE,)
     library.ek_llm_position.restype = ctypes.c_int32
     library.ek_llm_kernels_name.argtypes = (_HANDLE,)

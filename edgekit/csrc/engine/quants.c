@@ -1,0 +1,112 @@
+#include "quants.h"
+
+#include <stddef.h>
+#include <string.h>
+
+_Static_assert(EK_Q4_K_BYTES == 2 + 2 + 12 + 128, "Q4_K");
+_Static_assert(EK_Q6_K_BYTES == 128 + 64 + 16 + 2, "Q6_K");
+
+/* Numbers and names of ggml.h; gaps are types that ggml has removed. */
+static const ek_type TYPES[] = {
+    [EK_TYPE_F32] = {"F32", 1, 4, EK_FORM_FLOAT, 1},
+    [EK_TYPE_F16] = {"F16", 1, 2, EK_FORM_FLOAT, 1},
+    [EK_TYPE_Q4_0] = {"Q4_0", 32, EK_Q4_0_BYTES, EK_FORM_BLOCKS_32, 1},
+    [3] = {"Q4_1", 32, 20, EK_FORM_BLOCKS_32, 0},
+    [6] = {"Q5_0", 32, 22, EK_FORM_BLOCKS_32, 0},
+    [7] = {"Q5_1", 32, 24, EK_FORM_BLOCKS_32, 0},
+    [EK_TYPE_Q8_0] = {"Q8_0", 32, EK_Q8_0_BYTES, EK_FORM_BLOCKS_32, 1},
+    [9] = {"Q8_1", 32, 36, EK_FORM_BLOCKS_32, 0},
+    [10] = {"Q2_K", 256, 84, EK_FORM_BLOCKS_256, 0},
+    [11] = {"Q3_K", 256, 110, EK_FORM_BLOCKS_256, 0},
+    [EK_TYPE_Q4_K] = {"Q4_K", 256, EK_Q4_K_BYTES, EK_FORM_BLOCKS_256, 1},
+    [13] = {"Q5_K", 256, 176, EK_FORM_BLOCKS_256, 0},
+    [EK_TYPE_Q6_K] = {"Q6_K", 256, EK_Q6_K_BYTES, EK_FORM_BLOCKS_256, 1},
+    [15] = {"Q8_K", 256, 292, EK_FORM_BLOCKS_256, 0},
+    [16] = {"IQ2_XXS", 256, 66, EK_FORM_BLOCKS_256, 0},
+    [17] = {"IQ2_XS", 256, 74, EK_FORM_BLOCKS_256, 0},
+    [18] = {"IQ3_XXS", 256, 98, EK_FORM_BLOCKS_256, 0},
+    [19] = {"IQ1_S", 256, 50, EK_FORM_BLOCKS_256, 0},
+    [20] = {"IQ4_NL", 32, 18, EK_FORM_BLOCKS_32, 0},
+    [21] = {"IQ3_S", 256, 110, EK_FORM_BLOCKS_256, 0},
+    [22] = {"IQ2_S", 256, 82, EK_FORM_BLOCKS_256, 0},
+    [23] = {"IQ4_XS", 256, 136, EK_FORM_BLOCKS_256, 0},
+    [24] = {"I8", 1, 1, EK_FORM_FLOAT, 0},
+    [25] = {"I16", 1, 2, EK_FORM_FLOAT, 0},
+    [26] = {"I32", 1, 4, EK_FORM_FLOAT, 0},
+    [27] = {"I64", 1, 8, EK_FORM_FLOAT, 0},
+    [28] = {"F64", 1, 8, EK_FORM_FLOAT, 0},
+    [29] = {"IQ1_M", 256, 56, EK_FORM_BLOCKS_256, 0},
+    [EK_TYPE_BF16] = {"BF16", 1, 2, EK_FORM_FLOAT, 1},
+    [34] = {"TQ1_0", 256, 54, EK_FORM_BLOCKS_256, 0},
+    [35] = {"TQ2_0", 256, 66, EK_FORM_BLOCKS_256, 0},
+    [39] = {"MXFP4", 32, 17, EK_FORM_BLOCKS_32, 0},
+};
+
+const ek_type *ek_type_find(uint32_t number) {
+    if (number >= sizeof TYPES / sizeof TYPES[0] || TYPES[number].name == NULL) {
+        return NULL;
+    }
+    return &TYPES[number];
+}
+
+/* Where the words of a block of `type` lie: [first, first + words * 4), the rest is kept aside. */
+typedef struct word_range {
+    int32_t first_byte;
+    int32_t words;
+    int32_t block_bytes;
+    int32_t block_columns;
+} word_range;
+
+static word_range words_of(uint32_t type) {
+    switch (type) {
+    case EK_TYPE_Q4_0:
+        return (word_range){2, 4, EK_Q4_0_BYTES, 32};
+    case EK_TYPE_Q8_0:
+        return (word_range){2, 8, EK_Q8_0_BYTES, 32};
+    case EK_TYPE_Q4_K:
+        return (word_range){4, 35, EK_Q4_K_BYTES, 256};
+    default: /* Q6_K: the scale is at the end */
+        return (word_range){0, 52, EK_Q6_K_BYTES, 256};
+    }
+}
+
+/* A group's block: the scales, kind by kind and eight rows each; then the words, eight rows each.
+ */
+static void copy_block(word_range range, uint8_t *row, uint8_t *group, int32_t lane, int to_group) {
+    int32_t aside_bytes = range.block_bytes - range.words * 4;
+    int32_t aside_at = range.first_byte == 0 ? range.words * 4 : 0;
+    for (int32_t i = 0; i < aside_bytes; i += 2) {
+        uint8_t *inside = group + i * EK_ROW_GROUP + lane * 2;
+        memcpy(to_group ? inside : row + aside_at + i, to_group ? row + aside_at + i : inside, 2);
+    }
+    for (int32_t i = 0; i < range.words; i++) {
+        uint8_t *inside = group + (aside_bytes + i * 4) * EK_ROW_GROUP + lane * 4;
+        uint8_t *plain = row + range.first_byte + i * 4;
+        memcpy(to_group ? inside : plain, to_group ? plain : inside, 4);
+    }
+}
+
+void ek_interleave_rows(uint32_t type, const uint8_t *rows, int32_t columns, uint8_t *out) {
+    word_range range = words_of(type);
+    int32_t blocks = columns / range.block_columns;
+    uint8_t block[EK_Q6_K_BYTES];
+    for (int32_t b = 0; b < blocks; b++) {
+        uint8_t *group = out + (size_t)b * (size_t)range.block_bytes * EK_ROW_GROUP;
+        for (int32_t lane = 0; lane < EK_ROW_GROUP; lane++) {
+            size_t at = ((size_t)lane * (size_t)blocks + (size_t)b) * (size_t)range.block_bytes;
+            memcpy(block, rows + at, (size_t)range.block_bytes);
+            copy_block(range, block, group, lane, 1);
+        }
+    }
+}
+
+void ek_extract_row(uint32_t type, const uint8_t *group, int32_t columns, int32_t row,
+                    uint8_t *out) {
+    word_range range = words_of(type);
+    uint8_t block[EK_Q6_K_BYTES * EK_ROW_GROUP];
+    for (int32_t b = 0; b < columns / range.block_columns; b++) {
+        size_t bytes = (size_t)range.block_bytes;
+        memcpy(block, group + (size_t)b * bytes * EK_ROW_GROUP, bytes * EK_ROW_GROUP);
+        copy_block(range, out + (size_t)b * bytes, block, row, 0);
+    }
+}

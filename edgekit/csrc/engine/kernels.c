@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-const ek_kernels ek_kernels_portable = {
+const ek_kernels ek_engine_portable = {
     .name = "portable",
     .groups = {[EK_TYPE_Q8_0] = ek_group_q8_0,
                [EK_TYPE_Q4_0] = ek_group_q4_0,
@@ -18,13 +18,13 @@ const ek_kernels ek_kernels_portable = {
     .attend = ek_attend,
 };
 
-const ek_kernels *ek_kernels_best(void) {
+const ek_kernels *ek_engine_best(void) {
 #if defined(EK_ENGINE_AVX2)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c")) {
-        return &ek_kernels_avx2;
+        return &ek_engine_avx2;
     }
 #endif
-    return &ek_kernels_portable;
+    return &ek_engine_portable;
 }

@@ -65,13 +65,13 @@ typedef struct ek_kernels {
     void (*attend)(const float *query, const ek_tile *tile, ek_softmax *state, float *out);
 } ek_kernels;
 
-extern const ek_kernels ek_kernels_portable;
+extern const ek_kernels ek_engine_portable;
 #if defined(EK_ENGINE_AVX2)
-extern const ek_kernels ek_kernels_avx2;
+extern const ek_kernels ek_engine_avx2;
 #endif
 
 /* The fastest that this processor has. */
-const ek_kernels *ek_kernels_best(void);
+const ek_kernels *ek_engine_best(void);
 
 /* Shared parts of the tables: portable functions that some variant keeps. */
 void ek_group_q8_0(const uint8_t *groups, int32_t group_count, const ek_blocks *x, float *out,

@@ -42,7 +42,10 @@ def command(
     if (package is None) == (buffers is None):
         raise UsageError("give a package, or --buffers CSV")
     if package is not None:
-        show_package(package, as_json)
+        from edgekit.language_package import is_language_package
+
+        show = show_language_package if is_language_package(package) else show_package
+        show(package, as_json)
         return 0
     assert buffers is not None
     return plan_buffers(buffers, capacity, out, time_limit, as_json)
@@ -145,6 +148,25 @@ def show_buffers(plan: Plan) -> None:
 def letter(index: int) -> str:
     """Return the letter of a memory's buffer in its drawing; they repeat after 52."""
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[index % 52]
+
+
+def show_language_package(path: Path, as_json: bool) -> None:
+    """Print the memory of a language model, and what other limits would give."""
+    import msgspec
+
+    from edgekit.cli.language_tables import curve_table, memory_table, speed_line
+    from edgekit.language_package import open_language_package
+    from edgekit.pipeline.language_route import memory_json
+
+    plan = open_language_package(path).plan
+    if as_json:
+        answer = {"executor": plan.executor, "buffers": [], "memories": [memory_json(plan)]}
+        print_json({**answer, "plan": msgspec.to_builtins(plan)})
+        return
+    click.echo(f"{plan.device}, executed by {plan.executor}")
+    memory_table(plan)
+    curve_table(plan)
+    click.echo(speed_line(plan))
 
 
 def draw_arena(plan: Plan, memory: MemoryUse) -> list[str]:

@@ -136,13 +136,18 @@ class Conversation:
             self._tokens += tokens[: self._session.position - len(self._tokens)]
         return logits
 
-    def go_back_to(self, prompt: Sequence[int]) -> int:
-        """Keep what the cache has in common with a prompt, but its last token; return how many."""
+    def in_common(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens of a prompt, but its last, the cache begins with."""
         shared = 0
         for ours, theirs in zip(self._tokens, prompt[:-1], strict=False):
             if ours != theirs:
                 break
             shared += 1
+        return shared
+
+    def go_back_to(self, prompt: Sequence[int]) -> int:
+        """Keep what the cache has in common with a prompt and return how many tokens that is."""
+        shared = self.in_common(prompt)
         self._session.truncate(shared)
         del self._tokens[shared:]
         return shared

@@ -25,6 +25,7 @@ from edgekit.errors import EdgekitError, InternalError
 COMMANDS = {
     "Convert and look": ("convert", "inspect", "plan", "report", "init"),
     "Run": ("run", "emulate", "bench", "validate"),
+    "Language models": ("generate", "chat", "serve"),
     "Boards": ("flash", "monitor"),
     "Around": ("devices", "doctor", "completion"),
 }

@@ -13,7 +13,7 @@ state is saved every minute: ``--resume`` goes on from there, and ends at once w
 spent, so that a smaller one exports what there is.
 
 Writes the model as F32, Q8_0 and Q4_0 GGUF, its tokenizer and ``report.json`` with every figure
-that docs/language-model.md states.
+that docs/tales.md states.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from training.language_corpus import (
     read_text,
     train_tokenizer,
 )
-from training.language_evaluation import measure_activity, measure_quality, sample
+from training.language_evaluation import combine, measure_activity, measure_quality, sample
 from training.language_gguf import FILE_TYPES, read_network, write_gguf
 from training.language_network import LanguageNetwork, Shape
 from training.language_trainer import Budget, Settings, Trainer
@@ -105,19 +105,19 @@ def _evaluate(
     folder: Path, tokenizer: Tokenizer, sources: Sequence[Source], others: dict[str, str]
 ) -> dict[str, Any]:
     """Quality of each file that was written, activity and samples of the first."""
-    held_back = [text for item in sources for text in item.validation]
-    texts = {"validation": held_back} | {name: [text] for name, text in others.items()}
     report: dict[str, Any] = {"quality": {}}
     for quantization in FILE_TYPES:
         network = read_network(folder / f"tales_{quantization}.gguf")
-        report["quality"][quantization] = {
-            name: asdict(measure_quality(network, tokenizer, documents))
-            for name, documents in texts.items()
+        parts = {
+            item.name: measure_quality(network, tokenizer, item.validation) for item in sources
         }
+        found = {"validation": combine(list(parts.values())), **parts}
+        found |= {
+            name: measure_quality(network, tokenizer, [text]) for name, text in others.items()
+        }
+        report["quality"][quantization] = {name: asdict(value) for name, value in found.items()}
     network = read_network(folder / "tales_f32.gguf")
-    report["validation_by_source"] = {
-        item.name: asdict(measure_quality(network, tokenizer, item.validation)) for item in sources
-    }
+    held_back = [text for item in sources for text in item.validation]
     activity = measure_activity(network, tokenizer, held_back)
     report["activity"] = [asdict(layer) for layer in activity]
     report["samples"] = [sample(network, tokenizer, prompt) for prompt in PROMPTS]
@@ -132,7 +132,11 @@ def _parse() -> argparse.Namespace:
     budget.add_argument("--steps", type=int, help="train for so many steps of 2,048 tokens")
     budget.add_argument("--minutes", type=float, help="train for so long")
     parser.add_argument(
-        "--evaluate", type=Path, nargs="*", default=[], help="more texts to judge the model by"
+        "--evaluate",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="more texts to judge the model by: the first 100 kB of each",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last state in --out")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")

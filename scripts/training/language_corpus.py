@@ -19,6 +19,7 @@ import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 VALIDATION_SHARE = 0.05
+EVALUATION_BYTES = 100_000
 # The play is in the collection of plays and in the excerpts from plays: its lines would be on both
 # sides of the split.
 REPEATED_MEMBERS = ("r_and_j.xml",)
@@ -77,16 +78,22 @@ def read_source(path: Path) -> Source:
 
 
 def read_text(path: Path) -> str:
-    """Read a plain text that is only measured on, unchanged.
+    """Read the beginning of a plain text that is only measured on, unchanged.
+
+    Returns
+    -------
+    str
+        `EVALUATION_BYTES` at most.
 
     Raises
     ------
     CorpusError
-        If the file cannot be read, or is not UTF-8.
+        If the file cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            return file.read(EVALUATION_BYTES).decode(errors="ignore")
+    except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error})") from error
 
 

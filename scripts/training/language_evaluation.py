@@ -93,10 +93,26 @@ def measure_quality(
             logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum"
         )
         total_nats += float(loss)
-    text_bytes = sum(len(text.encode()) for text in documents)
-    mean_nats = total_nats / len(tokens)
+    return _quality(total_nats, len(tokens), sum(len(text.encode()) for text in documents))
+
+
+def combine(parts: Sequence[Quality]) -> Quality:
+    """Quality on several texts together.
+
+    Parameters
+    ----------
+    parts : sequence of Quality
+        At least one.
+    """
+    tokens = sum(part.tokens for part in parts)
+    text_bytes = sum(part.text_bytes for part in parts)
+    return _quality(sum(p.tokens * p.nats_per_token for p in parts), tokens, text_bytes)
+
+
+def _quality(total_nats: float, tokens: int, text_bytes: int) -> Quality:
+    mean_nats = total_nats / tokens
     return Quality(
-        tokens=len(tokens),
+        tokens=tokens,
         text_bytes=text_bytes,
         nats_per_token=round(mean_nats, 4),
         perplexity=round(math.exp(mean_nats), 3),

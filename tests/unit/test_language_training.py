@@ -25,7 +25,7 @@ from training.language_network import LanguageNetwork, Shape, active_share, rota
 from training.language_trainer import Budget, Settings, Trainer  # noqa: E402
 from training.muon import orthogonalize  # noqa: E402
 
-from edgekit.runtime.language.tokenizer import load_tokenizer  # noqa: E402
+from edgekit.runtime.language.tokenizer import Tokenizer, load_tokenizer  # noqa: E402
 
 TEXT = "".join(
     f"ACT {act}\n\nFIRST LORD:\nThe moon's at {act} past noon;\nwe'll 'wait it, sir!\n\n"
@@ -228,17 +228,19 @@ def test_windows_predict_each_token_once(count: int, context: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def untrained_file(tokenizer: corpus.Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokenizer_of_file(
+    tokenizer: corpus.Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Tokenizer:
     path = tmp_path_factory.mktemp("untrained") / "model.gguf"
     write_gguf(path, LanguageNetwork(TINY), tokenizer, quantization="q8_0", training_data=["play"])
-    return path
+    return load_tokenizer(path)
 
 
 @given(text=st.text(max_size=80))
 def test_tokens_are_the_same_by_the_file(
-    tokenizer: corpus.Tokenizer, untrained_file: Path, text: str
+    tokenizer: corpus.Tokenizer, tokenizer_of_file: Tokenizer, text: str
 ) -> None:
-    found = load_tokenizer(untrained_file).encode(text)
+    found = tokenizer_of_file.encode(text)
     assert found == [corpus.BOUNDARY_ID, *tokenizer.encode(text, add_special_tokens=False).ids]
 
 

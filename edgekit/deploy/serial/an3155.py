@@ -38,7 +38,12 @@ ANSWER_S = 1.0
 ERASE_S_PER_BYTE = 2.5e-5
 """A sector of 128 KiB takes up to 2 s (STM32F405 data sheet, table 40); half as much again."""
 RETRIES = 8
+CONNECT_TRIES = 5
 PASSES = 4
+RESYNCHRONISE_S = 0.02
+"""For the answer to one byte; adapters at USB hold bytes back for up to 16 ms."""
+SILENCE_S = 10.0
+"""A board that answers nothing for so long, whatever it was doing, is given up."""
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -46,6 +51,10 @@ T = TypeVar("T")
 
 class RefusedError(FlashError):
     """The bootloader answered NACK, or something that is no answer."""
+
+
+class SilentBoardError(LinkTimeoutError):
+    """The board has stopped answering; repeating a command does not help."""
 
 
 @dataclass(slots=True)
@@ -75,7 +84,7 @@ class Bootloader:
         LinkTimeoutError
             If nothing answers.
         """
-        for _ in range(RETRIES):
+        for _ in range(CONNECT_TRIES):
             self.wiring.enter_bootloader(self.port)
             self.port.reset_input_buffer()
             # Out of a manual reset it may be in the middle of a command: NACK is a sign of life.
@@ -83,7 +92,10 @@ class Bootloader:
             if self._read(1) in (bytes([ACK]), bytes([NACK])):
                 break
         else:
-            raise LinkTimeoutError("the first byte of the bootloader (0x7F)", self.answer_s)
+            raise LinkTimeoutError(
+                "the first byte (is the bootloader running, is the parity of the line even?)",
+                CONNECT_TRIES * self.answer_s,
+            )
         self.commands = frozenset(self._retried("Get", lambda: self._list(GET))[1:])
 
     def product_id(self) -> int:
@@ -169,6 +181,8 @@ class Bootloader:
         for _ in range(RETRIES):
             try:
                 return action()
+            except SilentBoardError:
+                raise
             except (LinkTimeoutError, RefusedError) as error:
                 failure = error
                 self._resynchronise()
@@ -179,13 +193,24 @@ class Bootloader:
 
         A bootloader that still waits for the rest of a message gets bytes until it refuses them;
         what that may have written by chance is found when the image is read back.
+
+        Raises
+        ------
+        SilentBoardError
+            If it answers none of them.
         """
         self.port.reset_input_buffer()
+        has_answered = False
         for _ in range(BLOCK_BYTES + 8):
             self.port.write(bytes([SYNC]))
-            self.port.timeout = 0.02
-            if self.port.read(1) == bytes([NACK]):
+            self.port.timeout = RESYNCHRONISE_S
+            answer = self.port.read(1)
+            if answer == bytes([NACK]):
                 break
+            has_answered = has_answered or bool(answer)
+        else:
+            if not has_answered:
+                raise SilentBoardError("anything", SILENCE_S)
         self.port.reset_input_buffer()
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 2.5
 ERASE_S_PER_BYTE = 2.5e-5
 ATTEMPTS = 5
+SILENT_ATTEMPTS = 2
+SILENCE_S = 20.0
+"""A board that answers nothing for so long, whatever it was doing, is given up."""
 LINE_BYTES = 128
 LEAST_MESSAGE_BYTES = 96
 
@@ -38,6 +41,7 @@ class PortTransport:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._buffer_bytes = 0
+        self.received_bytes = 0
 
     async def connect(self, address: str, timeout_s: float) -> None:
         """Forget what came before the session."""
@@ -95,6 +99,7 @@ class PortTransport:
             data = self._port.read(1)
             if data:
                 line += data
+                self.received_bytes += len(data)
             else:
                 await asyncio.sleep(0.002)
         start = max(line.rfind(b"\x06\x09"), line.rfind(b"\x04\x14"), 0)
@@ -126,17 +131,22 @@ def program(port: Port, image: bytes, progress: Progress) -> None:
         from smpclient import SMPClient
     except ImportError as error:
         raise MissingDependencyError("serial", library="smpclient") from error
-    transport: Any = PortTransport(port)
-    client = SMPClient(transport, "", TIMEOUT_S)
-    asyncio.run(_program(client, image, progress))
+    transport = PortTransport(port)
+    as_library_asks: Any = transport
+    client = SMPClient(as_library_asks, "", TIMEOUT_S)
+    asyncio.run(_program(client, transport, image, progress))
 
 
-async def _program(client: SMPClient, image: bytes, progress: Progress) -> None:
+async def _program(
+    client: SMPClient, transport: PortTransport, image: bytes, progress: Progress
+) -> None:
     from smp.exceptions import SMPException
     from smpclient.exceptions import SMPClientException
 
     failure: DeviceError = LinkTimeoutError("an SMP request", TIMEOUT_S)
+    silent = 0
     for _ in range(ATTEMPTS):
+        heard_bytes = transport.received_bytes
         try:
             await client.connect()
             await _upload(client, image, progress)
@@ -145,6 +155,9 @@ async def _program(client: SMPClient, image: bytes, progress: Progress) -> None:
             failure = LinkTimeoutError("an SMP request", TIMEOUT_S)
         except (SMPException, SMPClientException, ValueError) as error:
             failure = FlashError(f"the upload failed ({_first_line(error)})")
+        silent = 0 if transport.received_bytes > heard_bytes else silent + 1
+        if silent == SILENT_ATTEMPTS:
+            raise LinkTimeoutError("an SMP request (is the bootloader running?)", SILENCE_S)
     raise failure
 
 

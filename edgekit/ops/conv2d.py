@@ -71,14 +71,18 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     if view.input(0).dtype is not DType.INT8:
         return 0
     _, height, width, channels = view.input(1).static_shape
+    if kernels is KernelSet.CORTEX_M_MVE and _reads_pixels(view):
+        return 0
+    if kernels is KernelSet.CORTEX_M_DSP and _reads_words(view):
+        return 8 * channels
     return patches_bytes(height * width, channels, kernels)
 
 
 def patches_bytes(taps: int, channels: int, kernels: KernelSet) -> int:
     """Return the bytes of the patches that are multiplied at once.
 
-    Those of two pixels. DSP kernels: of four pixels in 16 bits, and one in bytes where channels do
-    not fill words.
+    Those of two pixels. Portable kernels fill them up to words. DSP kernels: of four pixels in 16
+    bits, and one in bytes, in which it is collected.
 
     Parameters
     ----------
@@ -87,8 +91,25 @@ def patches_bytes(taps: int, channels: int, kernels: KernelSet) -> int:
     """
     depth = -(-taps * channels // 4) * 4
     if kernels is KernelSet.CORTEX_M_DSP:
-        return (9 if channels % 4 else 8) * depth
-    return 2 * depth
+        return 9 * depth
+    return 2 * (taps * channels if kernels is KernelSet.CORTEX_M_MVE else depth)
+
+
+def _reads_words(view: OpView) -> bool:
+    """Whether patches are words that lie in one piece, pixels of the image."""
+    window, x, y = _window(view), view.input(0).static_shape, view.outputs[0].static_shape
+    is_pixel = window.kernel == (1, 1) and view.input(1).static_shape[3] % 4 == 0
+    starts_inside = window.padding[0][0] == window.padding[1][0] == 0
+    ends = ((y[axis] - 1) * window.strides[axis - 1] < x[axis] for axis in (1, 2))
+    return is_pixel and starts_inside and all(ends)
+
+
+def _reads_pixels(view: OpView) -> bool:
+    """Whether outputs are made of the input's pixels as they lie, and never overwrite them."""
+    x, y, weights = view.input(0), view.outputs[0], view.input(1).static_shape
+    window = _window(view)
+    plain = window.kernel == window.strides == (1, 1) and view.int_attr("groups", 1) == 1
+    return plain and x.shape[1:3] == y.shape[1:3] and weights[0] != weights[3]
 
 
 def _works_in_place(view: OpView) -> bool:

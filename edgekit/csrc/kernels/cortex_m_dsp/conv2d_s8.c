@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "dsp.h"
 #include "packed.h"
 #include "rows.h"
@@ -6,93 +8,142 @@
  * there are eight pairs: 0 2 of each pixel, then 1 3 of each pixel. */
 enum { PIXELS = 4, PAIRS = 2 * PIXELS };
 
-/* Writes bytes, a multiple of four, to the pairs of one pixel; returns the pairs behind. */
-static uint32_t *widen(uint32_t *pairs, const int8_t *bytes, int32_t count) {
+/* Writes bytes, a multiple of four, to the pairs of one pixel. */
+static void widen(uint32_t *pairs, const int8_t *bytes, int32_t count) {
     for (const int8_t *end = bytes + count; bytes < end; bytes += 4) {
         const uint32_t word = ek_load(bytes);
         pairs[0] = ek_even(word);
         pairs[PIXELS] = ek_odd(word);
         pairs += PAIRS;
     }
+}
+
+/* Writes as many bytes of each of four pixels, which lie `step` apart; returns the pairs behind. */
+static uint32_t *widen_all(uint32_t *pairs, const int8_t *first, int32_t step, int32_t count) {
+    const int8_t *second = first + step, *third = second + step, *fourth = third + step;
+    for (const int8_t *end = first + count; first < end; first += 4) {
+        const uint32_t a = ek_load(first), b = ek_load(second);
+        const uint32_t c = ek_load(third), d = ek_load(fourth);
+        second += 4, third += 4, fourth += 4;
+        pairs = ek_store_two(pairs, ek_even(a), ek_even(b));
+        pairs = ek_store_two(pairs, ek_even(c), ek_even(d));
+        pairs = ek_store_two(pairs, ek_odd(a), ek_odd(b));
+        pairs = ek_store_two(pairs, ek_odd(c), ek_odd(d));
+    }
     return pairs;
 }
 
-static uint32_t *fill(uint32_t *pairs, int32_t value, int32_t count) {
+static uint32_t *fill_all(uint32_t *pairs, int32_t value, int32_t count) {
     const uint32_t pair = ek_pair(value, value);
-    for (; count > 0; count -= 4) {
-        pairs[0] = pairs[PIXELS] = pair;
-        pairs += PAIRS;
+    for (; count > 0; count--) {
+        pairs = ek_store_two(pairs, pair, pair);
     }
     return pairs;
 }
 
-/* Where a patch is written to: to pairs at once, or where channels are no multiple of four, to
- * bytes that become pairs when they are complete. */
-typedef struct sink {
-    uint32_t *pairs;
-    int8_t *bytes; /* NULL where nothing is collected */
-} sink;
-
-static void put(sink *to, const int8_t *bytes, int32_t count) {
-    if (to->bytes == NULL) {
-        to->pairs = widen(to->pairs, bytes, count);
-        return;
+/* Copies bytes; what is left behind the last word overlaps it. */
+static int8_t *copy(int8_t *to, const int8_t *bytes, int32_t count) {
+    const int32_t last = count - 4;
+    for (int32_t i = 0; i < last; i += 4) {
+        ek_store(to + i, ek_load(bytes + i));
     }
-    for (; count >= 4; count -= 4) {
-        ek_store(to->bytes, ek_load(bytes));
-        to->bytes += 4;
-        bytes += 4;
+    if (last >= 0) {
+        ek_store(to + last, ek_load(bytes + last));
+    } else {
+        for (int32_t i = 0; i < count; i++) {
+            to[i] = bytes[i];
+        }
     }
-    for (; count > 0; count--) {
-        *to->bytes++ = *bytes++;
-    }
+    return to + count;
 }
 
-static void put_value(sink *to, int32_t value, int32_t count) {
-    if (to->bytes == NULL) {
-        to->pairs = fill(to->pairs, value, count);
-        return;
+static int8_t *fill(int8_t *to, int32_t value, int32_t count) {
+    while (count-- > 0) {
+        *to++ = (int8_t)value;
     }
-    for (; count > 0; count--) {
-        *to->bytes++ = (int8_t)value;
-    }
+    return to;
 }
 
-/* A group of channels, read from output pixel to output pixel. */
+/* A group of channels of an image, and what of the kernel lies over the image. */
 typedef struct source {
     ek_rows rows;
     int32_t first_channel;
     int32_t channels;
-    int32_t first_tap; /* columns of the kernel that lie inside the image */
-    int32_t end_tap;
+    int32_t is_joined; /* bytes under a row of the kernel lie in one piece */
+    int32_t is_pixel;  /* the patch is words of one pixel */
 } source;
 
-/* One row of the kernel; what lies under it side by side is read at once. */
-static void put_line(const ek_conv2d_s8_params *params, const source *from, int32_t line,
-                     int32_t left, sink *to) {
-    const int32_t channels = from->channels;
-    const int32_t taps = from->end_tap - from->first_tap;
-    if (line < 0 || line >= params->input_height || taps <= 0) {
-        put_value(to, params->input_zero_point, params->kernel_width * channels);
-        return;
-    }
-    put_value(to, params->input_zero_point, from->first_tap * channels);
-    const int32_t column = left + from->first_tap * params->dilation_width;
-    const int8_t *bytes =
-        ek_row(&from->rows, line) + column * params->input_channels + from->first_channel;
-    if (params->dilation_width == 1 && channels == params->input_channels) {
-        put(to, bytes, taps * channels);
-    } else {
-        for (int32_t tap = 0; tap < taps; tap++) {
-            put(to, bytes, channels);
-            bytes += params->dilation_width * params->input_channels;
-        }
-    }
-    put_value(to, params->input_zero_point, (params->kernel_width - from->end_tap) * channels);
+static source source_of(const ek_conv2d_s8_params *params, int32_t group, const ek_rows *rows) {
+    const int32_t channels = params->input_channels / params->groups;
+    const int32_t is_narrow = params->kernel_width == 1;
+    const int32_t is_inside =
+        params->pad_top == 0 && params->pad_left == 0 &&
+        (params->output_height - 1) * params->stride_height < params->input_height &&
+        (params->output_width - 1) * params->stride_width < params->input_width;
+    return (source){
+        .rows = *rows,
+        .first_channel = group * channels,
+        .channels = channels,
+        .is_joined = is_narrow || (params->dilation_width == 1 && params->groups == 1),
+        .is_pixel = is_narrow && params->kernel_height == 1 && (channels & 3) == 0 && is_inside,
+    };
 }
 
-/* Finds the columns of the kernel that lie inside the image. */
-static void clip_taps(const ek_conv2d_s8_params *params, int32_t left, source *from) {
+/* Reads the patches of four pixels side by side, if nothing of them lies left or right of the image
+ * and they consist of words. Returns whether they do. */
+static int32_t read_patches(const ek_conv2d_s8_params *params, const source *from, int32_t y,
+                            int32_t x, uint32_t *pairs) {
+    const int32_t left = x * params->stride_width - params->pad_left;
+    const int32_t span = (PIXELS - 1) * params->stride_width + params->kernel_width;
+    if (!from->is_joined || (from->channels & 3) || x + PIXELS > params->output_width || left < 0 ||
+        left + span > params->input_width) {
+        return 0;
+    }
+    const int32_t step = params->stride_width * params->input_channels;
+    const int32_t count = params->kernel_width * from->channels;
+    const int32_t offset = left * params->input_channels + from->first_channel;
+    int32_t line = y * params->stride_height - params->pad_top;
+    for (int32_t i = 0; i < params->kernel_height; i++) {
+        if (line < 0 || line >= params->input_height) {
+            pairs = fill_all(pairs, params->input_zero_point, count);
+        } else {
+            pairs = widen_all(pairs, ek_row(&from->rows, line) + offset, step, count);
+        }
+        line += params->dilation_height;
+    }
+    return 1;
+}
+
+/* Collects the bytes under one row of the kernel, of which columns [first, end) lie in the image.
+ */
+static int8_t *collect_line(const ek_conv2d_s8_params *params, const source *from, int32_t line,
+                            int32_t left, int32_t first, int32_t end, int8_t *to) {
+    const int32_t step = params->dilation_width * params->input_channels;
+    const int8_t *bytes = ek_row(&from->rows, line) + left * params->input_channels + first * step +
+                          from->first_channel;
+    to = fill(to, params->input_zero_point, first * from->channels);
+    if (from->is_joined) {
+        to = copy(to, bytes, (end - first) * from->channels);
+    } else {
+        for (int32_t tap = first; tap < end; tap++) {
+            to = copy(to, bytes, from->channels);
+            bytes += step;
+        }
+    }
+    return fill(to, params->input_zero_point, (params->kernel_width - end) * from->channels);
+}
+
+/* Reads the patch of one pixel; `collected` is memory for its bytes, whose end is zero. */
+static void read_patch(const ek_conv2d_s8_params *params, const source *from, int32_t y, int32_t x,
+                       uint32_t *pairs, int8_t *collected) {
+    const int32_t left = x * params->stride_width - params->pad_left;
+    int32_t line = y * params->stride_height - params->pad_top;
+    if (from->is_pixel) {
+        widen(pairs,
+              ek_row(&from->rows, line) + left * params->input_channels + from->first_channel,
+              from->channels);
+        return;
+    }
     int32_t first = 0, end = params->kernel_width;
     while (first < end && left + first * params->dilation_width < 0) {
         first++;
@@ -100,27 +151,16 @@ static void clip_taps(const ek_conv2d_s8_params *params, int32_t left, source *f
     while (end > first && left + (end - 1) * params->dilation_width >= params->input_width) {
         end--;
     }
-    from->first_tap = first;
-    from->end_tap = end;
-}
-
-/* Reads the patch of an output pixel; beyond the image lies the zero point. */
-static void read_patch(const ek_conv2d_s8_params *params, source *from, int32_t y, int32_t x,
-                       uint32_t *pairs, int8_t *collected) {
-    const int32_t top = y * params->stride_height - params->pad_top;
-    const int32_t left = x * params->stride_width - params->pad_left;
-    const int32_t collects = from->channels & 3;
-    sink to = {pairs, collects ? collected : NULL};
-    clip_taps(params, left, from);
+    int8_t *to = collected;
     for (int32_t i = 0; i < params->kernel_height; i++) {
-        put_line(params, from, top + i * params->dilation_height, left, &to);
-    }
-    if (collects) {
-        while ((to.bytes - collected) & 3) {
-            *to.bytes++ = 0;
+        if (line < 0 || line >= params->input_height) {
+            to = fill(to, params->input_zero_point, params->kernel_width * from->channels);
+        } else {
+            to = collect_line(params, from, line, left, first, end, to);
         }
-        widen(pairs, collected, (int32_t)(to.bytes - collected));
+        line += params->dilation_height;
     }
+    widen(pairs, collected, (int32_t)(to - collected + 3) & ~3);
 }
 
 /* Two places of the depth: two channels by two pixels. */
@@ -186,9 +226,7 @@ static const int8_t *multiply_pixels(const int8_t *weights, const int32_t *chann
     return weights;
 }
 
-/* Two places of the depth of two channels, whose weights are eight bytes apart, by four pixels.
- * All registers that there are hold something: eight sums, two places in memory, two pairs of
- * weights and two of pixels. */
+/* Two places of the depth of two channels, whose weights are eight bytes apart, by four pixels. */
 #if defined(EK_DSP_REGISTERS)
 #define EK_STEP_2X4                                                                                \
     "ldr %[v], [%[weights]], #8\n\t"                                                               \
@@ -204,78 +242,111 @@ static const int8_t *multiply_pixels(const int8_t *weights, const int32_t *chann
     "smlad %[b2], %[w], %[x], %[b2]\n\t"                                                           \
     "smlad %[a3], %[v], %[y], %[a3]\n\t"                                                           \
     "smlad %[b3], %[w], %[y], %[b3]\n\t"
-#define EK_STEPS_2X4(TEXT)                                                                         \
-    __asm__ volatile(                                                                              \
-        TEXT                                                                                       \
-        : [weights] "+r"(weights), [pairs] "+r"(pairs), [a0] "+r"(a0), [a1] "+r"(a1),              \
-          [a2] "+r"(a2), [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2),               \
-          [b3] "+r"(b3), [v] "=&r"(v), [w] "=&r"(w), [x] "=&r"(x), [y] "=&r"(y)::"memory")
-#define EK_FOUR_2X4() EK_STEPS_2X4(EK_STEP_2X4 EK_STEP_2X4)
-#define EK_EIGHT_2X4() EK_STEPS_2X4(EK_STEP_2X4 EK_STEP_2X4 EK_STEP_2X4 EK_STEP_2X4)
+/* Until pairs reach their end, which has to be in memory: eight sums, two places in memory, two
+ * pairs of weights and two of pixels fill all registers. Two steps make four places; an odd number
+ * of fours enters the loop in its middle. */
+#define EK_MULTIPLY_2X4()                                                                          \
+    do {                                                                                           \
+        uint32_t v, w, x = (uint32_t)fours, y;                                                     \
+        __asm__ volatile(                                                                          \
+            "lsls %[x], %[x], #31\n\t"                                                             \
+            "bmi 2f\n"                                                                             \
+            "1:\n\t" EK_STEP_2X4 EK_STEP_2X4 "2:\n\t" EK_STEP_2X4 EK_STEP_2X4                      \
+            "ldr %[x], %[end]\n\t"                                                                 \
+            "cmp %[pairs], %[x]\n\t"                                                               \
+            "bne 1b"                                                                               \
+            : [weights] "+r"(weights), [pairs] "+r"(pairs), [a0] "+r"(a0), [a1] "+r"(a1),          \
+              [a2] "+r"(a2), [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2),           \
+              [b3] "+r"(b3), [v] "=&r"(v), [w] "=&r"(w), [x] "+&r"(x), [y] "=&r"(y)                \
+            : [end] "m"(end)                                                                       \
+            : "cc", "memory");                                                                     \
+    } while (0)
 #else
-#define EK_STEP_2X4()                                                                              \
-    do {                                                                                           \
-        v = ek_even(ek_load(weights)), w = ek_odd(ek_load(weights));                               \
-        x = pairs[0], y = pairs[1];                                                                \
-        a0 = ek_dot(v, x, a0), b0 = ek_dot(w, x, b0), a1 = ek_dot(v, y, a1),                       \
-        b1 = ek_dot(w, y, b1);                                                                     \
-        x = pairs[2], y = pairs[3];                                                                \
-        a2 = ek_dot(v, x, a2), b2 = ek_dot(w, x, b2), a3 = ek_dot(v, y, a3),                       \
-        b3 = ek_dot(w, y, b3);                                                                     \
-        weights += 8, pairs += PIXELS;                                                             \
-    } while (0)
-#define EK_FOUR_2X4()                                                                              \
-    do {                                                                                           \
-        EK_STEP_2X4();                                                                             \
-        EK_STEP_2X4();                                                                             \
-    } while (0)
-#define EK_EIGHT_2X4()                                                                             \
-    do {                                                                                           \
-        EK_FOUR_2X4();                                                                             \
-        EK_FOUR_2X4();                                                                             \
-    } while (0)
+#define EK_MULTIPLY_2X4()                                                                          \
+    for (; pairs < end; pairs += PIXELS, weights += 8) {                                           \
+        const uint32_t v = ek_even(ek_load(weights)), w = ek_odd(ek_load(weights));                \
+        a0 = ek_dot(v, pairs[0], a0), b0 = ek_dot(w, pairs[0], b0);                                \
+        a1 = ek_dot(v, pairs[1], a1), b1 = ek_dot(w, pairs[1], b1);                                \
+        a2 = ek_dot(v, pairs[2], a2), b2 = ek_dot(w, pairs[2], b2);                                \
+        a3 = ek_dot(v, pairs[3], a3), b3 = ek_dot(w, pairs[3], b3);                                \
+    }
 #endif
 
-/* Two of four channels for four pixels; outputs of a channel are `step` apart. */
-static void multiply_2x4(const int8_t *weights, const int32_t *channel, const uint32_t *pairs,
-                         int32_t fours, const ek_output_stage *stage, int8_t *output,
-                         int32_t step) {
-    uint32_t v, w, x, y;
-    int32_t a0 = channel[0], a1 = a0, a2 = a0, a3 = a0;
-    int32_t b0 = channel[EK_CHANNEL_FIELDS], b1 = b0, b2 = b0, b3 = b0;
-    if (fours & 1) {
-        EK_FOUR_2X4();
+/* Blocks of four channels for four pixels; outputs of a channel are `step` apart. */
+static const int8_t *multiply_blocks(const int8_t *weights, const int32_t *channel, int32_t blocks,
+                                     const uint32_t *const patches, int32_t fours,
+                                     const ek_output_stage *stage, int8_t *output, int32_t step) {
+    const uint32_t *const end = patches + PAIRS * fours;
+    for (int32_t half = 0; half < 2 * blocks; half++) {
+        const uint32_t *pairs = patches;
+        int32_t a0 = channel[0], a1 = a0, a2 = a0, a3 = a0;
+        int32_t b0 = channel[EK_CHANNEL_FIELDS], b1 = b0, b2 = b0, b3 = b0;
+        EK_MULTIPLY_2X4();
+        /* The other two channels of the block lie four bytes behind the first two. */
+        weights += (half & 1) ? -4 : 4 - 16 * fours;
+        ek_finish_4(a0, a1, a2, a3, channel, stage, output, step);
+        ek_finish_4(b0, b1, b2, b3, channel + EK_CHANNEL_FIELDS, stage, output + 1, step);
+        channel += 2 * EK_CHANNEL_FIELDS;
+        output += 2;
     }
-    for (const uint32_t *end = pairs + PAIRS * (fours & ~1); pairs < end;) {
-        EK_EIGHT_2X4();
-    }
-    ek_finish_4(a0, a1, a2, a3, channel, stage, output, step);
-    ek_finish_4(b0, b1, b2, b3, channel + EK_CHANNEL_FIELDS, stage, output + 1, step);
+    return weights;
 }
 
 /* All channels of a group for four pixels, or for the last of an image, which are fewer. */
 static void multiply_patches(const int8_t *weights, const int32_t *channel, int32_t count,
                              const uint32_t *pairs, int32_t fours, const ek_output_stage *stage,
                              int8_t *output, int32_t step, int32_t pixels) {
+    if (pixels == PIXELS) {
+        const int32_t blocks = count / 4;
+        weights = multiply_blocks(weights, channel, blocks, pairs, fours, stage, output, step);
+        channel += 4 * blocks * EK_CHANNEL_FIELDS;
+        output += 4 * blocks;
+        count &= 3;
+    }
     while (count > 0) {
         const int32_t width = count < 4 ? count : 4;
-        if (width == 4 && pixels == PIXELS) {
-            multiply_2x4(weights, channel, pairs, fours, stage, output, step);
-            multiply_2x4(weights + 4, channel + 2 * EK_CHANNEL_FIELDS, pairs, fours, stage,
-                         output + 2, step);
-            weights += 16 * fours;
-        } else {
-            const int8_t *start = weights;
-            for (int32_t i = 0; i < pixels; i += 2) {
-                int8_t *first = output + i * step;
-                weights = multiply_pixels(start, channel, width, pairs + i, fours, stage, first,
-                                          i + 1 < pixels ? first + step : first);
-            }
+        const int8_t *start = weights;
+        for (int32_t i = 0; i < pixels; i += 2) {
+            int8_t *first = output + i * step;
+            weights = multiply_pixels(start, channel, width, pairs + i, fours, stage, first,
+                                      i + 1 < pixels ? first + step : first);
         }
         channel += width * EK_CHANNEL_FIELDS;
         output += width;
         count -= width;
     }
+}
+
+/* An output pixel. */
+typedef struct place {
+    int32_t y, x;
+} place;
+
+static place behind(const ek_conv2d_s8_params *params, place at, int32_t pixels) {
+    at.x += pixels;
+    if (at.x >= params->output_width) {
+        return (place){at.y + 1, 0};
+    }
+    return at;
+}
+
+/* Reads the patches of the next pixels, four or those that are left; returns the place behind. An
+ * odd last pixel is read twice, because pixels are computed by two. */
+static place read_block(const ek_conv2d_s8_params *params, source *from, place at, int32_t pixels,
+                        uint32_t *pairs, int8_t *collected) {
+    ek_keep_row(&from->rows, at.y);
+    if (pixels == PIXELS && read_patches(params, from, at.y, at.x, pairs)) {
+        return behind(params, at, PIXELS);
+    }
+    for (int32_t i = 0; i < pixels; i++) {
+        ek_keep_row(&from->rows, at.y);
+        read_patch(params, from, at.y, at.x, pairs + i, collected);
+        if (i + 1 == pixels && (pixels & 1)) {
+            read_patch(params, from, at.y, at.x, pairs + pixels, collected);
+        }
+        at = behind(params, at, 1);
+    }
+    return at;
 }
 
 /* One group of channels of one image. */
@@ -286,32 +357,26 @@ static void convolve(const ek_conv2d_s8_params *params, const int8_t *image, int
     const int32_t depth = params->kernel_height * params->kernel_width * inputs;
     const int32_t fours = (depth + 3) / 4;
     const int32_t count = params->output_height * params->output_width;
+    const int8_t *weights = params->weights + group * ek_packed_bytes(outputs, depth);
+    const int32_t *channels = params->channels + group * outputs * EK_CHANNEL_FIELDS;
     const ek_output_stage stage = {params->output_zero_point, params->activation_min,
                                    params->activation_max, params->simple_rescale};
     uint32_t *pairs = scratch;
     int8_t *collected = (int8_t *)(pairs + PAIRS * fours);
-    int8_t *ring = (inputs & 3) ? collected + 4 * fours : collected;
-    source from = {.rows = ek_rows_of(params, image, ring, image == output),
-                   .first_channel = group * inputs,
-                   .channels = inputs};
-    int32_t y = 0, x = 0;
+    int8_t *ring = collected + 4 * fours;
+    const ek_rows rows = ek_rows_of(params, image, ring, image == output);
+    source from = source_of(params, group, &rows);
+    if (!from.is_pixel) {
+        memset(collected, 0, (size_t)(4 * fours));
+    }
+    place at = {0, 0};
+    output += group * outputs;
     for (int32_t pixel = 0; pixel < count; pixel += PIXELS) {
         const int32_t pixels = count - pixel < PIXELS ? count - pixel : PIXELS;
-        for (int32_t i = 0; i < pixels; i++) {
-            ek_keep_row(&from.rows, y);
-            read_patch(params, &from, y, x, pairs + i, collected);
-            if ((i & 1) == 0 && i + 1 == pixels) {
-                read_patch(params, &from, y, x, pairs + i + 1, collected);
-            }
-            if (++x == params->output_width) {
-                x = 0;
-                y++;
-            }
-        }
-        multiply_patches(params->weights + group * ek_packed_bytes(outputs, depth),
-                         params->channels + group * outputs * EK_CHANNEL_FIELDS, outputs, pairs,
-                         fours, &stage, output + pixel * params->output_channels + group * outputs,
+        at = read_block(params, &from, at, pixels, pairs, collected);
+        multiply_patches(weights, channels, outputs, pairs, fours, &stage, output,
                          params->output_channels, pixels);
+        output += PIXELS * params->output_channels;
     }
 }
 
@@ -327,9 +392,10 @@ ek_status ek_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input, v
     return EK_STATUS_OK;
 }
 
-/* Four patches in 16 bits, and one in bytes where it is collected. */
+/* Four patches in 16 bits, and one in bytes where it is collected first. */
 size_t ek_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params) {
-    const int32_t inputs = params->input_channels / params->groups;
-    const int32_t padded = (params->kernel_height * params->kernel_width * inputs + 3) & ~3;
-    return (size_t)(padded * ((inputs & 3) ? 2 * PIXELS + 1 : 2 * PIXELS));
+    const ek_rows rows = {0};
+    const source from = source_of(params, 0, &rows);
+    const int32_t depth = params->kernel_height * params->kernel_width * from.channels;
+    return (size_t)((from.is_pixel ? 2 * PIXELS : 2 * PIXELS + 1) * ((depth + 3) & ~3));
 }

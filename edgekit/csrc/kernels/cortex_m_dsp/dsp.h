@@ -53,17 +53,22 @@ EK_DSP_ACCUMULATE(ek_mac_bt, "smlabt")
 EK_DSP_ACCUMULATE(ek_mac_tb, "smlatb")
 EK_DSP_ACCUMULATE(ek_mac_tt, "smlatt")
 
-/* round(a * b / 2**32) */
-static inline int32_t ek_top(int32_t a, int32_t b) {
-    int32_t result;
-    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
-    return result;
+/* Stores two words at an address that is a multiple of four; returns what is behind. */
+static inline uint32_t *ek_store_two(uint32_t *to, uint32_t first, uint32_t second) {
+    __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(to) : "r"(first), "r"(second) : "memory");
+    return to;
 }
 
 /* round(sum + a * b / 2**32) */
 static inline int32_t ek_add_top(int32_t sum, int32_t a, int32_t b) {
     int32_t result;
     __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+}
+
+static inline int32_t ek_saturating_add(int32_t a, int32_t b) {
+    int32_t result;
+    __asm__("qadd %0, %1, %2" : "=r"(result) : "r"(a), "r"(b) : "cc");
     return result;
 }
 
@@ -105,73 +110,80 @@ static inline int32_t ek_dot(uint32_t x, uint32_t y, int32_t sum) {
     return ek_mac_tt(x, y, ek_mac_bb(x, y, sum));
 }
 
-static inline int32_t ek_top(int32_t a, int32_t b) {
-    return (int32_t)(((int64_t)a * b + (INT64_C(1) << 31)) >> 32);
+static inline uint32_t *ek_store_two(uint32_t *to, uint32_t first, uint32_t second) {
+    to[0] = first, to[1] = second;
+    return to + 2;
 }
 
 static inline int32_t ek_add_top(int32_t sum, int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + sum * (INT64_C(1) << 32) + (INT64_C(1) << 31)) >> 32);
 }
 
+static inline int32_t ek_saturating_add(int32_t a, int32_t b) {
+    const int64_t sum = (int64_t)a + b;
+    return sum > INT32_MAX ? INT32_MAX : (sum < INT32_MIN ? INT32_MIN : (int32_t)sum);
+}
+
 static inline int32_t ek_saturate8(int32_t x) { return ek_clamp(x, -128, 127); }
 
 #endif
 
-/* As ek_finish of fixed_point.h, with one multiplication and one saturation. */
+/* Rescaling takes one multiplication where a factor is not zero and its shift not positive:
+ * 2 * sum * multiplier is sum * 2**32 + sum * (2 * multiplier - 2**32), because multipliers are
+ * 2**30 at least. */
+static inline int32_t ek_high(int32_t sum, int32_t multiplier) {
+    return ek_add_top(sum, sum, ek_shift_left(multiplier, 1));
+}
+
+/* Divides by 2**shift, halves away from zero, adds the zero point and saturates. `half` is both
+ * what rounds and the zero point, which fits 32 bits up to this shift; larger sums saturate. */
+enum { EK_LARGEST_SHIFT = 20 };
+
+static inline int32_t ek_round(int32_t high, int32_t half, int32_t shift) {
+    return ek_saturate8(ek_saturating_add(high + (high >> 31), half) >> shift);
+}
+
+static inline int32_t ek_half_of(const ek_output_stage *stage, int32_t shift) {
+    return ek_shift_left(2 * stage->zero_point + 1, shift - 1);
+}
+
+/* Whether a factor is rescaled by these. */
+static inline int32_t ek_is_short(int32_t multiplier, int32_t shift) {
+    return multiplier != 0 && (uint32_t)(-1 - shift) < EK_LARGEST_SHIFT;
+}
+
+/* As ek_finish of fixed_point.h. */
 static inline int8_t ek_finish_dsp(int32_t sum, int32_t multiplier, int32_t shift,
                                    const ek_output_stage *stage) {
-    if (!stage->is_simple) {
-        const int32_t stored =
-            ek_wrapping_add(ek_rescale(sum, multiplier, shift), stage->zero_point);
-        return (int8_t)ek_clamp(stored, stage->low, stage->high);
+    int32_t stored;
+    if (ek_is_short(multiplier, shift)) {
+        stored = ek_round(ek_high(sum, multiplier), ek_half_of(stage, -shift), -shift);
+    } else {
+        stored = ek_wrapping_add(ek_rescale(sum, multiplier, shift), stage->zero_point);
     }
-    const int32_t high = ek_top(ek_shift_left(sum, 1), multiplier);
-    const int32_t half = ek_shift_left(2 * stage->zero_point + 1, -shift - 1);
-    const int32_t stored = ek_saturate8((high + (high >> 31) + half) >> -shift);
     return (int8_t)ek_clamp(stored, stage->low, stage->high);
 }
 
-/* What the simple rescaling of a channel needs, the multiplier times two less 2**32. */
-typedef struct ek_factor {
-    int32_t doubled;
-    int32_t half;
-    int32_t shift;
-} ek_factor;
+/* Finishes four sums of one channel and stores them `step` apart. */
+void ek_finish_any_4(const int32_t sums[4], const int32_t *channel, const ek_output_stage *stage,
+                     int8_t *output, int32_t step);
 
-static inline ek_factor ek_factor_of(const int32_t *channel, const ek_output_stage *stage) {
-    const int32_t shift = -channel[2];
-    return (ek_factor){ek_shift_left(channel[1], 1),
-                       ek_shift_left(2 * stage->zero_point + 1, shift - 1), shift};
-}
-
-/* As ek_simple_rescale, saturated to 8 bits. Sum times two times the multiplier is
- * sum * 2**32 + sum * (2 * multiplier - 2**32), because multipliers are 2**30 at least. */
-static inline int32_t ek_rescale_dsp(int32_t sum, const ek_factor *by) {
-    const int32_t high = ek_add_top(sum, sum, by->doubled);
-    return ek_saturate8((high + (high >> 31) + by->half) >> by->shift);
-}
-
-/* Rescales four sums of one channel and stores them `step` apart. */
-static inline void ek_finish_4(int32_t a, int32_t b, int32_t c, int32_t d, const int32_t *channel,
-                               const ek_output_stage *stage, int8_t *output, int32_t step) {
-    if (stage->is_simple) {
-        const ek_factor by = ek_factor_of(channel, stage);
-        a = ek_rescale_dsp(a, &by), b = ek_rescale_dsp(b, &by);
-        c = ek_rescale_dsp(c, &by), d = ek_rescale_dsp(d, &by);
-    } else {
-        a = ek_wrapping_add(ek_rescale(a, channel[1], channel[2]), stage->zero_point);
-        b = ek_wrapping_add(ek_rescale(b, channel[1], channel[2]), stage->zero_point);
-        c = ek_wrapping_add(ek_rescale(c, channel[1], channel[2]), stage->zero_point);
-        d = ek_wrapping_add(ek_rescale(d, channel[1], channel[2]), stage->zero_point);
+/* The same, without a call where the channel's factor and the bounds are the usual ones. */
+__attribute__((always_inline)) static inline void ek_finish_4(int32_t a, int32_t b, int32_t c,
+                                                              int32_t d, const int32_t *channel,
+                                                              const ek_output_stage *stage,
+                                                              int8_t *output, int32_t step) {
+    const int32_t multiplier = channel[1], shift = -channel[2];
+    if (!ek_is_short(multiplier, -shift) || stage->low > -128 || stage->high < 127) {
+        const int32_t sums[4] = {a, b, c, d};
+        ek_finish_any_4(sums, channel, stage, output, step);
+        return;
     }
-    if (!stage->is_simple || stage->low > -128 || stage->high < 127) {
-        a = ek_clamp(a, stage->low, stage->high), b = ek_clamp(b, stage->low, stage->high);
-        c = ek_clamp(c, stage->low, stage->high), d = ek_clamp(d, stage->low, stage->high);
-    }
-    output[0] = (int8_t)a;
-    output[step] = (int8_t)b;
-    output[2 * step] = (int8_t)c;
-    output[3 * step] = (int8_t)d;
+    const int32_t half = ek_half_of(stage, shift);
+    output[0] = (int8_t)ek_round(ek_high(a, multiplier), half, shift);
+    output[step] = (int8_t)ek_round(ek_high(b, multiplier), half, shift);
+    output[2 * step] = (int8_t)ek_round(ek_high(c, multiplier), half, shift);
+    output[3 * step] = (int8_t)ek_round(ek_high(d, multiplier), half, shift);
 }
 
 #endif

@@ -155,7 +155,7 @@ CORES = {
             "cortex-m55",
             ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
             "thumb-freestanding-eabihf",
-            "cortex_m55",
+            "cortex_m55+mve",
             KernelSet.CORTEX_M_MVE,
             Machine(
                 "mps3-an547",

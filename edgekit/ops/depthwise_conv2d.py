@@ -57,12 +57,17 @@ def _macs(view: OpView) -> int:
 def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding.
 
-    DSP kernels hold it in 16 bits. A layer of one input channel is computed as a plain convolution.
+    DSP kernels hold it in 16 bits. MVE kernels weave rows of it where the kernel is 3 by 3. A layer
+    of one input channel is computed as a plain convolution.
     """
     if view.input(0).dtype is not DType.INT8:
         return 0
     window, shape = _window(view), view.input(0).static_shape
+    out_shape = view.outputs[0].static_shape
     if shape[3] == 1:
+        unmoved = window.kernel == window.strides == (1, 1) and shape[:3] == out_shape[:3]
+        if kernels is KernelSet.CORTEX_M_MVE and unmoved and out_shape[3] != 1:
+            return 0
         return patches_bytes(window.kernel[0] * window.kernel[1], 1, kernels)
     size = window.output_size(shape[1], shape[2], where=view.node.where)
     height, width = (
@@ -71,7 +76,21 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         + 1
         for axis in range(2)
     )
-    return height * width * (2 if kernels is KernelSet.CORTEX_M_DSP else 1)
+    if kernels is KernelSet.CORTEX_M_DSP:
+        return 2 * height * width
+    is_woven = kernels is KernelSet.CORTEX_M_MVE and is_3x3(window)
+    return height * width + (_woven_bytes(width, size[1], window.strides[1]) if is_woven else 0)
+
+
+def is_3x3(window: Window) -> bool:
+    """Whether the kernel is the usual one: 3 by 3 without gaps."""
+    return window.kernel == (3, 3) and window.dilations == (1, 1)
+
+
+def _woven_bytes(width: int, out_width: int, stride: int) -> int:
+    """Return the bytes of four rows woven by whole vectors, from which windows are read by four."""
+    written, read = 64 * -(-width // 16), 4 * stride * (4 * -(-out_width // 4) - 1) + 16
+    return max(written, read)
 
 
 def _works_in_place(view: OpView) -> bool:

@@ -59,15 +59,20 @@ static inline int32_t ek_simple_rescale(int32_t x, int32_t multiplier, int32_t s
     return (high + (high >> 31) + half) >> -shift;
 }
 
-/* Rescales a sum by the factor of its channel, a row of (bias, multiplier, shift). */
-static inline int8_t ek_finish(int32_t sum, const int32_t *channel, const ek_output_stage *stage) {
+static inline int8_t ek_finish_by(int32_t sum, int32_t multiplier, int32_t shift,
+                                  const ek_output_stage *stage) {
     int32_t stored;
     if (stage->is_simple) {
-        stored = ek_simple_rescale(sum, channel[1], channel[2], stage->zero_point);
+        stored = ek_simple_rescale(sum, multiplier, shift, stage->zero_point);
     } else {
-        stored = ek_wrapping_add(ek_rescale(sum, channel[1], channel[2]), stage->zero_point);
+        stored = ek_wrapping_add(ek_rescale(sum, multiplier, shift), stage->zero_point);
     }
     return (int8_t)ek_clamp(stored, stage->low, stage->high);
+}
+
+/* Rescales a sum by the factor of its channel, a row of (bias, multiplier, shift). */
+static inline int8_t ek_finish(int32_t sum, const int32_t *channel, const ek_output_stage *stage) {
+    return ek_finish_by(sum, channel[1], channel[2], stage);
 }
 
 #endif

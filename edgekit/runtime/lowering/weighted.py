@@ -61,9 +61,7 @@ def weights_in_order(
     parts = np.split(matrix, groups)
     if kernels is not KernelSet.CORTEX_M_MVE:
         return np.concatenate([packed_weights(part) for part in parts])
-    # Whole vectors are read, although the first one of a block may have fewer places.
-    spare = np.zeros(max(_VECTOR - matrix.shape[1], 0), np.int8)
-    return np.concatenate([*(blocked_weights(part) for part in parts), spare])
+    return np.concatenate([blocked_weights(part) for part in parts])
 
 
 def channels_in_order(

@@ -9,11 +9,23 @@
  * The bias holds the sum over the weights times the input's zero point already, so that stored
  * values are multiplied as they are. A factor is multiplier * 2**(shift - 31), as int8.py says.
  *
- * "Packed weights" are what convolutions and dense layers read: a matrix of output channels by
- * depth (kernel height, kernel width, input channels), the depth filled up with zeros to a multiple
+ * Weights of convolutions and dense layers are a matrix of output channels by depth (kernel height,
+ * kernel width, input channels). Each set of kernels reads it in an order of its own; each group
+ * has its own blocks.
+ *
+ * Portable and DSP kernels read "packed" weights. The depth is filled up with zeros to a multiple
  * of four. Four channels a, b, c, d make a block; for every four places of the depth 0 to 3 it
  * holds the bytes a0 b0 a2 b2, c0 d0 c2 d2, a1 b1 a3 b3, c1 d1 c3 d3. One or two channels that are
- * left make a block of a and b only; three make a block of four. Each group has its own blocks.
+ * left make a block of a and b only; three make a block of four. Depthwise weights are (kernel
+ * height, kernel width, output channels).
+ *
+ * MVE kernels read "blocks": four channels, filled up with zeros, for which places of the depth
+ * follow each other in vectors: of the first vector all places of each channel in turn, then of the
+ * second one. Vectors have 16 places; the first one has what is left, 1 to 16. "Channels" of
+ * convolutions are in blocks as well: four biases, four multipliers, four shifts. Depthwise
+ * weights are (output channels, kernel height, kernel width), and for a kernel of 3 by 3 without
+ * gaps (output channels, kernel width, 4), where every fourth byte is zero; their "channels" are
+ * rows.
  */
 #ifndef EDGEKIT_KERNELS_H
 #define EDGEKIT_KERNELS_H
@@ -69,8 +81,8 @@ typedef struct ek_conv2d_s8_params {
     int32_t activation_max;
     /* 1 where every sum times two fits 32 bits and every shift is negative: the short sequence. */
     int32_t simple_rescale;
-    const int8_t *weights;   /* packed; depthwise: (kernel height, kernel width, output channels) */
-    const int32_t *channels; /* (output channels, 3) */
+    const int8_t *weights;   /* in the order of the kernels that are linked */
+    const int32_t *channels; /* (output channels, 3), likewise */
 } ek_conv2d_s8_params;
 
 /* In place where the output has the input's shape, strides are one and there is one group; scratch
@@ -99,8 +111,10 @@ typedef struct ek_fully_connected_s8_params {
     int32_t activation_min;
     int32_t activation_max;
     int32_t simple_rescale;
-    const int8_t *weights; /* packed */
-    const int32_t *channels;
+    int32_t factor_step;    /* 2, or 0 where all channels have the same factor */
+    const int8_t *weights;  /* packed, or in blocks */
+    const int32_t *bias;    /* (output channels) */
+    const int32_t *factors; /* (output channels, 2) or (1, 2): multiplier and shift */
 } ek_fully_connected_s8_params;
 
 EK_KERNEL ek_status ek_fully_connected_s8(const ek_fully_connected_s8_params *params,

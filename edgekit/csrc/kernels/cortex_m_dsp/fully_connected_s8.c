@@ -68,7 +68,7 @@ ek_status ek_fully_connected_s8(const ek_fully_connected_s8_params *params, cons
                                    params->activation_max, params->simple_rescale};
     for (int32_t row = 0; row < params->rows; row++) {
         const int8_t *weights = params->weights;
-        const int32_t *channel = params->channels;
+        const int32_t *bias = params->bias, *factor = params->factors;
         const int32_t offset = row_offset(params, input);
         int8_t tail[4] = {0};
         memcpy(tail, input + (params->depth & ~3), (size_t)(params->depth & 3));
@@ -78,9 +78,9 @@ ek_status ek_fully_connected_s8(const ek_fully_connected_s8_params *params, cons
             int32_t sums[4] = {0};
             weights = multiply_row(weights, input, tail, params->depth, width, sums);
             for (int32_t i = 0; i < width; i++) {
-                const int32_t sum = ek_wrapping_add(sums[i] - offset, channel[0]);
-                *output++ = ek_finish_dsp(sum, channel[1], channel[2], &stage);
-                channel += EK_CHANNEL_FIELDS;
+                const int32_t sum = ek_wrapping_add(sums[i] - offset, *bias++);
+                *output++ = ek_finish_dsp(sum, factor[0], factor[1], &stage);
+                factor += params->factor_step;
             }
             done += width;
         }

@@ -1,7 +1,7 @@
 """Time of one token of a language model whose weights are partly read from storage.
 
-``seconds = max(weights / bandwidth, MACs / rate, read / storage rate)``: a token touches every
-weight once, and reading ahead overlaps with computing.
+``seconds = max(max(weights / bandwidth, MACs / rate) + calls x overhead, read / storage rate)``: a
+token touches every weight once, each product wakes the threads, and reading ahead overlaps.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class TokenWork:
         Of them, from storage.
     macs : float
         Multiply-accumulates of one token.
+    calls : int
+        Products, one after the other.
     tokens : int
         Evaluated together; each weight is read once for all of them.
     """
@@ -34,6 +36,7 @@ class TokenWork:
     touched_bytes: int
     read_bytes: int
     macs: float
+    calls: int
     tokens: int = 1
 
 
@@ -68,7 +71,7 @@ def token_cost(
     rate = product_rate(processor)
     compute_s = work.tokens * work.macs / rate if rate else 0.0
     read_s = work.read_bytes / storage_bytes_per_s
-    busy_s = max(memory_s, compute_s)
+    busy_s = max(memory_s, compute_s) + work.calls * processor.launch_overhead_s.value
     if read_s > busy_s:
         return TokenCost(busy_s, read_s, "storage")
     return TokenCost(busy_s, read_s, "memory" if memory_s >= compute_s else "compute")

@@ -29,12 +29,15 @@ class SpeedModel:
         Of reads of ``BLOCK_BYTES``; 0 where the profile does not say.
     macs_per_byte : float
         Multiply-accumulates for each byte of weights.
+    calls : int
+        Products of one evaluation.
     """
 
     profile: DeviceProfile
     processor: Processor
     storage_bytes_per_s: float
     macs_per_byte: float
+    calls: int
 
     def decode(self, budget: MemoryBudget) -> TokenCost | None:
         """Return the cost of one token; None where the rate of the storage is not known."""
@@ -60,7 +63,7 @@ class SpeedModel:
         if read_bytes and not self.storage_bytes_per_s:
             return None
         touched = budget.touched_bytes_per_token
-        work = TokenWork(touched, read_bytes, touched * self.macs_per_byte, tokens)
+        work = TokenWork(touched, read_bytes, touched * self.macs_per_byte, self.calls, tokens)
         return token_cost(work, self.profile, self.processor, self.storage_bytes_per_s or math.inf)
 
 
@@ -74,7 +77,14 @@ def speed_model(profile: DeviceProfile, executor: str, facts: LanguageFacts) -> 
         processor,
         storage_rate(profile, facts.weights_bytes),
         facts.parameters / facts.weights_bytes,
+        product_calls(facts),
     )
+
+
+def product_calls(facts: LanguageFacts) -> int:
+    """Return how many matrix products one evaluation has: attention, feed-forward, output."""
+    feed_forward = 3 * max(facts.experts_used, 1) + (1 if facts.experts else 0)
+    return facts.layers * (4 + feed_forward) + 1
 
 
 def storage_rate(profile: DeviceProfile, span_bytes: int) -> float:

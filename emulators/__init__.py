@@ -25,7 +25,8 @@ def emulator_names() -> tuple[str, ...]:
 
 def emulator_modules() -> Iterator[tuple[str, ModuleType]]:
     """Import and yield every module of this folder with its name."""
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda item: item.name):
+    found = [info for info in pkgutil.iter_modules(__path__) if info.name != "__main__"]
+    for info in sorted(found, key=lambda item: item.name):
         yield info.name, importlib.import_module(f"edgekit.emulators.{info.name}")
 
 

@@ -27,10 +27,14 @@ from edgekit.emulators.nor_flash import NorFlash, PowerLostError
 from edgekit.emulators.qemu_board import INSTALL_HINT, QEMU
 from edgekit.emulators.rom_bootloader import RomBootloader
 from edgekit.emulators.smp_server import SmpServer
+from edgekit.emulators.stm32_bridge import BRIDGED, bridged
 from edgekit.errors import EmulatorError, MissingDependencyError
 
 MACHINE = "netduinoplus2"
 """The machine of QEMU 7.2 whose flash lies where that of STM32 lies: an STM32F405."""
+
+BOARDS = frozenset({"stm32f405"}) | BRIDGED
+"""Devices whose firmware the machine runs."""
 
 QEMU_START_S = 20.0
 
@@ -195,9 +199,12 @@ class SerialBoard:
     def _go(self, address: int) -> None:
         self._bootloader = None
         start = address - self.flash.map.address
+        content, device = bytes(self.flash.data), self.flash.map.name
+        if device in BRIDGED:
+            content = bridged(content, start, device)
         # What a bootloader does last: stack pointer and start come from the program's table.
-        content = self.flash.data[start : start + 8] + self.flash.data[8:]
-        self._qemu = QemuUart(bytes(content), self._from_application)
+        content = content[start : start + 8] + content[8:]
+        self._qemu = QemuUart(content, self._from_application)
 
     def _from_application(self, data: bytes) -> None:
         if self.parity == "N":
@@ -318,13 +325,15 @@ class _Lines:
 class _Server:
     """One TCP port, one client at a time."""
 
-    def __init__(self, flash: NorFlash, protocol: BootProtocol, telnet: bool, noise: Noise) -> None:
+    def __init__(
+        self, flash: NorFlash, protocol: BootProtocol, telnet: bool, noise: Noise, tcp_port: int
+    ) -> None:
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
         self._noise = noise
         self._telnet = telnet
         self.board = SerialBoard(flash, protocol, self._send)
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.create_server(("127.0.0.1", tcp_port))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -400,6 +409,7 @@ def emulated_board(
     has_modem_lines: bool = True,
     noise: Noise | None = None,
     flash: NorFlash | None = None,
+    tcp_port: int = 0,
 ) -> Iterator[EmulatedPort]:
     """Offer a board on a TCP port of this computer.
 
@@ -413,9 +423,13 @@ def emulated_board(
     noise : Noise, optional
     flash : NorFlash, optional
         Content of the flash; empty without it.
+    tcp_port : int
+        0: one that is free.
 
     Raises
     ------
+    OSError
+        If the port is taken.
     MissingDependencyError
         If pyserial is not installed.
     """
@@ -423,7 +437,8 @@ def emulated_board(
         import serial.rfc2217  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("serial", library="pyserial") from error
-    server = _Server(flash or NorFlash(flash_map), protocol, has_modem_lines, noise or Noise())
+    memory, line = flash or NorFlash(flash_map), noise or Noise()
+    server = _Server(memory, protocol, has_modem_lines, line, tcp_port)
     try:
         yield EmulatedPort(server.url, server.board)
     finally:

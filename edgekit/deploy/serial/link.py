@@ -52,18 +52,24 @@ class Link:
     port : Port
     patience_s : float
         How long one request is repeated before the board counts as silent.
+    first_wait_s : float
+        Before a request is sent for the second time; then twice as long each time.
     repeats : int
         Requests of this link that had to be sent again, so far.
+    received_bytes : int
+        Whatever came, damaged or not.
     """
 
     port: Port
     patience_s: float = 10.0
+    first_wait_s: float = FIRST_WAIT_S
     repeats: int = 0
+    received_bytes: int = 0
     _sequence: int = field(default_factory=lambda: secrets.randbelow(65536))
     _reader: FrameReader = field(default_factory=FrameReader)
 
     def request(
-        self, kind: int, body: bytes = b"", *, name: str, wait_s: float = FIRST_WAIT_S
+        self, kind: int, body: bytes = b"", *, name: str, wait_s: float | None = None
     ) -> bytes:
         """Send a request until its answer comes, and return the answer's body.
 
@@ -73,8 +79,8 @@ class Link:
         body : bytes
         name : str
             For messages.
-        wait_s : float
-            Before the request is sent for the second time; then twice as long each time.
+        wait_s : float, optional
+            Another ``first_wait_s``, for what takes its time.
 
         Raises
         ------
@@ -85,6 +91,7 @@ class Link:
         """
         self._sequence = (self._sequence + 1) % 65536
         wire = Frame(kind, self._sequence, body).encode()
+        wait_s = wait_s or self.first_wait_s
         patience_s = max(self.patience_s, 4 * wait_s)
         deadline = time.monotonic() + patience_s
         while True:
@@ -120,4 +127,5 @@ class Link:
         if data:
             self.port.timeout = 0
             data += self.port.read(4096)
+        self.received_bytes += len(data)
         return data

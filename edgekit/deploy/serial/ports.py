@@ -126,7 +126,7 @@ def open_port(url: str, *, baud: int = 115200, parity: Parity = "N") -> Iterator
     serial = _pyserial()
     try:
         port = serial.serial_for_url(
-            url, baudrate=baud, parity=parity, timeout=POLL_S, do_not_open=True
+            url, baudrate=baud, parity=parity, timeout=POLL_S, exclusive=True, do_not_open=True
         )
         port.dtr = False
         port.rts = False

@@ -106,7 +106,7 @@ class PortTransport:
         return bytes(line[start:])
 
 
-def program(port: Port, image: bytes, progress: Progress) -> None:
+def program(port: Port, image: bytes, progress: Progress, *, timeout_s: float = TIMEOUT_S) -> None:
     """Upload an image, have it checked against its SHA-256, confirm it and restart the board.
 
     Parameters
@@ -117,6 +117,8 @@ def program(port: Port, image: bytes, progress: Progress) -> None:
         As the board's bootloader takes it; for MCUboot signed by its ``imgtool``.
     progress : callable
         Told how many bytes of how many are done.
+    timeout_s : float
+        For one answer.
 
     Raises
     ------
@@ -133,26 +135,30 @@ def program(port: Port, image: bytes, progress: Progress) -> None:
         raise MissingDependencyError("serial", library="smpclient") from error
     transport = PortTransport(port)
     as_library_asks: Any = transport
-    client = SMPClient(as_library_asks, "", TIMEOUT_S)
-    asyncio.run(_program(client, transport, image, progress))
+    client = SMPClient(as_library_asks, "", timeout_s)
+    asyncio.run(_program(client, transport, image, progress, timeout_s))
 
 
 async def _program(
-    client: SMPClient, transport: PortTransport, image: bytes, progress: Progress
+    client: SMPClient,
+    transport: PortTransport,
+    image: bytes,
+    progress: Progress,
+    timeout_s: float,
 ) -> None:
     from smp.exceptions import SMPException
     from smpclient.exceptions import SMPClientException
 
-    failure: DeviceError = LinkTimeoutError("an SMP request", TIMEOUT_S)
+    failure: DeviceError = LinkTimeoutError("an SMP request", timeout_s)
     silent = 0
     for _ in range(ATTEMPTS):
         heard_bytes = transport.received_bytes
         try:
             await client.connect()
-            await _upload(client, image, progress)
+            await _upload(client, image, progress, timeout_s)
             return
         except TimeoutError:
-            failure = LinkTimeoutError("an SMP request", TIMEOUT_S)
+            failure = LinkTimeoutError("an SMP request", timeout_s)
         except (SMPException, SMPClientException, ValueError) as error:
             failure = FlashError(f"the upload failed ({_first_line(error)})")
         silent = 0 if transport.received_bytes > heard_bytes else silent + 1
@@ -161,13 +167,13 @@ async def _program(
     raise failure
 
 
-async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
+async def _upload(client: SMPClient, image: bytes, progress: Progress, timeout_s: float) -> None:
     from smp.error import MGMT_ERR, ErrorV1
     from smpclient.generics import success
     from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite
     from smpclient.requests.os_management import ResetWrite
 
-    first_s = TIMEOUT_S + len(image) * ERASE_S_PER_BYTE
+    first_s = timeout_s + len(image) * ERASE_S_PER_BYTE
     async for offset in client.upload(image, first_timeout_s=first_s):
         progress(offset, len(image))
     states = await client.request(ImageStatesRead())
@@ -185,7 +191,7 @@ async def _upload(client: SMPClient, image: bytes, progress: Progress) -> None:
     if not success(confirmed) and not has_nothing:
         raise FlashError("the board does not confirm the image")
     try:
-        await client.request(ResetWrite(), timeout_s=TIMEOUT_S)
+        await client.request(ResetWrite(), timeout_s=timeout_s)
     except TimeoutError:
         # Some boards restart before they have answered.
         time.sleep(0.1)

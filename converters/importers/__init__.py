@@ -87,12 +87,6 @@ def importer_of(path: Path) -> Importer:
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     head = b"" if path.is_dir() else _head(path)
-    if head[:4] == b"GGUF":
-        raise ModelFormatError(
-            "is a GGUF language model, which this command does not convert; "
-            "it takes ONNX, TensorFlow Lite, torch.export and Hugging Face encoder models",
-            path=str(path),
-        )
     for importer in importers():
         if importer.matches(path, head):
             return importer

@@ -33,6 +33,7 @@ from edgekit.converters.importers.encoders.pooling import (
     encoder_folder,
     read_pooling,
 )
+from edgekit.converters.importers.language.config import architecture_of
 from edgekit.errors import ModelFormatError, UsageError
 from edgekit.graph import Graph
 
@@ -59,7 +60,8 @@ def matches(path: Path, head: bytes) -> bool:
         The first bytes of a file, empty for a folder.
     """
     if path.is_dir():
-        return (path / "config.json").is_file() or (path / "modules.json").is_file()
+        is_model = (path / "config.json").is_file() or (path / "modules.json").is_file()
+        return is_model and architecture_of(path) is None  # language models are read elsewhere
     # Eight bytes of header length, then JSON: no other format starts so.
     return head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < 1 << 32
 

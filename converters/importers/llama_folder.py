@@ -7,6 +7,7 @@ folder that asks for anything that would not be computed exactly is refused.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from edgekit.converters.importers.language.vocabulary import (
     FolderVocabulary,
     read_folder_vocabulary,
 )
-from edgekit.converters.importers.language.weights import NamedWeight, llama_weights
+from edgekit.converters.importers.language.weights import Floats, NamedWeight, llama_weights
 from edgekit.converters.recipes import GgufWeights
 from edgekit.errors import MissingDependencyError, ModelFormatError, PackageError
 from edgekit.graph import Graph
@@ -114,37 +115,54 @@ def _write(
     weights: GgufWeights,
 ) -> list[str]:
     gguf = _library()
-    # Tensors wait in a temporary file, so that memory holds one of them at a time.
-    writer = gguf.GGUFWriter(path, config.architecture, use_temp_file=True)
-    writer.add_name(folder.resolve().name)
-    _add_config(writer, gguf, config)
-    _add_vocabulary(writer, vocabulary)
+    found = llama_weights(config, checkpoint)
     kept = _stored_type(checkpoint) if weights == "keep" else weights
-    left: list[str] = []
-    for weight in llama_weights(config, checkpoint):
-        kind = kept if weight.is_matrix else "f32"
-        if kind in ("q8_0", "q4_0") and weight.data.shape[-1] % _BLOCK:
-            left.append(weight.name)
-            kind = "f16"
-        _add_tensor(writer, gguf, weight, kind, checkpoint)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return left
+    kinds = {weight.name: _type_of(weight, kept) for weight in found}
+    writer = gguf.GGUFWriter(path, config.architecture)
+    try:
+        writer.add_name(folder.resolve().name)
+        _add_config(writer, gguf, config)
+        _add_vocabulary(writer, vocabulary)
+        for weight in found:
+            _declare(writer, gguf, weight, kinds[weight.name])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        # One tensor at a time is in memory.
+        for weight in found:
+            data = _finite(weight, checkpoint)
+            quantization = gguf.GGMLQuantizationType[kinds[weight.name].upper()]
+            writer.write_tensor_data(gguf.quants.quantize(data, quantization))
+    finally:
+        writer.close()
+    return [weight.name for weight in found if weight.is_matrix and kinds[weight.name] != kept]
 
 
-def _add_tensor(
-    writer: Any, gguf: Any, weight: NamedWeight, kind: str, checkpoint: Checkpoint
-) -> None:
-    if not np.isfinite(weight.data).all():
+def _type_of(weight: NamedWeight, kept: str) -> str:
+    if not weight.is_matrix:
+        return "f32"
+    return "f16" if kept in ("q8_0", "q4_0") and weight.shape[-1] % _BLOCK else kept
+
+
+def _declare(writer: Any, gguf: Any, weight: NamedWeight, kind: str) -> None:
+    quantization = gguf.GGMLQuantizationType[kind.upper()]
+    is_plain = kind in ("f32", "f16")
+    shape = weight.shape
+    if not is_plain:
+        shape = gguf.quants.quant_shape_to_byte_shape(shape, quantization)
+    dtype: np.dtype[Any] = np.dtype({"f32": "<f4", "f16": "<f2"}.get(kind, "u1"))
+    size_bytes = math.prod(shape) * dtype.itemsize
+    raw = None if is_plain else quantization
+    writer.add_tensor_info(weight.name, shape, dtype, size_bytes, raw_dtype=raw)
+
+
+def _finite(weight: NamedWeight, checkpoint: Checkpoint) -> Floats:
+    data = weight.read()
+    if not np.isfinite(data).all():
         raise ModelFormatError(
             f"tensor {weight.name} has values that are not finite", path=str(checkpoint.path)
         )
-    quantization = gguf.GGMLQuantizationType[kind.upper()]
-    data = gguf.quants.quantize(weight.data, quantization)
-    plain = kind in ("f32", "f16")
-    writer.add_tensor(weight.name, data, raw_dtype=None if plain else quantization)
+    return data
 
 
 def _add_config(writer: Any, gguf: Any, config: LlamaConfig) -> None:

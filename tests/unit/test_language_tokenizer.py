@@ -48,13 +48,13 @@ texts = st.text(max_size=60) | st.lists(
 
 
 @given(texts)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_bpe_text_comes_back(bpe: Tokenizer, text: str) -> None:
     assert bpe.decode(bpe.encode(text, add_special=False)) == text
 
 
 @given(texts)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_spm_text_comes_back_with_the_space_before_it(spm: Tokenizer, text: str) -> None:
     # The stand-in of a space cannot be told from a space; a user-defined token takes no space.
     tokens = spm.encode(text, add_special=False)

@@ -301,7 +301,7 @@ def test_format_is_found_from_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"GGUF\x03\0\0\0", "GGUF language model"),
+        (b"GGUF\x03\0\0\0", "language model"),
         (b"hello, this is no model", "no known model format.*ONNX.*TensorFlow Lite"),
         (b"", "no known model format"),
         (b"\x08\x08" + b"\xff" * 30, "no ONNX model, or is truncated"),

@@ -9,8 +9,8 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and Su et al., "RoForm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,123 +24,140 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class NamedWeight:
-    """One tensor for a GGUF file.
+    """One tensor for a GGUF file, which is read when it is written.
 
     Parameters
     ----------
     name : str
-    data : array of float32
+    shape : tuple of int
+    read : callable
+        Returns the data, float32.
     is_matrix : bool
         May be quantized; norms, biases and routers stay float32.
     """
 
     name: str
-    data: Floats
+    shape: tuple[int, ...]
+    read: Callable[[], Floats]
     is_matrix: bool
 
 
-def llama_weights(config: LlamaConfig, checkpoint: Checkpoint) -> Iterator[NamedWeight]:
-    """Yield the tensors of a model, one after the other, so that memory holds one at a time.
+def llama_weights(config: LlamaConfig, checkpoint: Checkpoint) -> list[NamedWeight]:
+    """Return the tensors of a model; no data are read yet.
 
     Raises
     ------
     ModelFormatError
         If a tensor is missing, left over, or of another shape than the configuration says.
     """
-    used: set[str] = set()
-
-    def read(name: str, *shape: int) -> Floats:
-        used.add(name)
-        return checkpoint.find(name, shape).read()
-
-    hidden, vocabulary = config.hidden, config.vocabulary
-    yield NamedWeight(
-        "token_embd.weight", read("model.embed_tokens.weight", vocabulary, hidden), True
-    )
-    yield NamedWeight("output_norm.weight", read("model.norm.weight", hidden), False)
-    if not config.is_tied:
-        yield NamedWeight("output.weight", read("lm_head.weight", vocabulary, hidden), True)
-    for layer in range(config.layers):
-        source = _Layer(config, checkpoint, f"model.layers.{layer}.", used)
-        yield from source.weights(f"blk.{layer}.")
-    if config.rope_scaling is not None and config.rope_scaling["type"] == "llama3":
-        yield NamedWeight("rope_freqs.weight", llama3_frequency_factors(config), False)
+    source = _Source(config, checkpoint)
+    weights = list(source.weights())
     tied = {"lm_head.weight"} if config.is_tied else set()
     ignored = {name for name in checkpoint.tensors if name.endswith("rotary_emb.inv_freq")}
-    left = sorted(set(checkpoint.tensors) - used - tied - ignored)
+    left = sorted(set(checkpoint.tensors) - source.used - tied - ignored)
     if left:
         raise ModelFormatError(
             f"tensor {left[0]} belongs to no part of a {config.architecture} model",
             path=str(checkpoint.path),
         )
+    return weights
 
 
-class _Layer:
-    def __init__(
-        self, config: LlamaConfig, checkpoint: Checkpoint, prefix: str, used: set[str]
-    ) -> None:
+class _Source:
+    """Tensors of a checkpoint; it remembers which were asked for."""
+
+    def __init__(self, config: LlamaConfig, checkpoint: Checkpoint) -> None:
         self.config = config
         self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.used = used
+        self.used: set[str] = set()
 
-    def read(self, name: str, *shape: int) -> Floats:
-        self.used.add(self.prefix + name)
-        return self.checkpoint.find(self.prefix + name, shape).read()
+    def find(self, name: str, *shape: int) -> Callable[[], Floats]:
+        self.used.add(name)
+        return self.checkpoint.find(name, shape).read
 
-    def weights(self, target: str) -> Iterator[NamedWeight]:
+    def matrix(self, target: str, name: str, rows: int, columns: int) -> NamedWeight:
+        return NamedWeight(target, (rows, columns), self.find(name, rows, columns), True)
+
+    def vector(self, target: str, name: str, size: int) -> NamedWeight:
+        return NamedWeight(target, (size,), self.find(name, size), False)
+
+    def weights(self) -> Iterator[NamedWeight]:
+        config, hidden, words = self.config, self.config.hidden, self.config.vocabulary
+        yield self.matrix("token_embd.weight", "model.embed_tokens.weight", words, hidden)
+        yield self.vector("output_norm.weight", "model.norm.weight", hidden)
+        if not config.is_tied:
+            yield self.matrix("output.weight", "lm_head.weight", words, hidden)
+        for layer in range(config.layers):
+            target, name = f"blk.{layer}.", f"model.layers.{layer}."
+            yield from self.attention(target, name)
+            yield self.vector(
+                f"{target}ffn_norm.weight", f"{name}post_attention_layernorm.weight", hidden
+            )
+            parts = self.experts if config.experts else self.feed_forward
+            yield from parts(target, name)
+        if config.rope_scaling is not None and config.rope_scaling["type"] == "llama3":
+            factors = llama3_frequency_factors(config)
+            yield NamedWeight("rope_freqs.weight", factors.shape, lambda: factors, False)
+
+    def attention(self, target: str, name: str) -> Iterator[NamedWeight]:
         config, hidden = self.config, self.config.hidden
         q_width = config.heads * config.head_width
         kv_width = config.kv_heads * config.head_width
-        norms = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-        for name, source in norms.items():
-            yield NamedWeight(
-                f"{target}{name}.weight", self.read(f"{source}.weight", hidden), False
-            )
-        for name, width, heads in (
+        yield self.vector(f"{target}attn_norm.weight", f"{name}input_layernorm.weight", hidden)
+        for letter, width, heads in (
             ("q", q_width, config.heads),
             ("k", kv_width, config.kv_heads),
             ("v", kv_width, 0),
         ):
-            source = f"self_attn.{name}_proj"
-            data = self.interleaved(self.read(f"{source}.weight", width, hidden), heads)
-            yield NamedWeight(f"{target}attn_{name}.weight", data, True)
+            ours, theirs = f"{target}attn_{letter}", f"{name}self_attn.{letter}_proj"
+            weight = self.matrix(f"{ours}.weight", f"{theirs}.weight", width, hidden)
+            yield self.interleaved(weight, heads)
             if config.architecture == "qwen2":
-                bias = self.interleaved(self.read(f"{source}.bias", width), heads)
-                yield NamedWeight(f"{target}attn_{name}.bias", bias, False)
-        output = self.read("self_attn.o_proj.weight", hidden, q_width)
-        yield NamedWeight(f"{target}attn_output.weight", output, True)
-        yield from self.experts(target) if config.experts else self.feed_forward(target)
+                bias = self.vector(f"{ours}.bias", f"{theirs}.bias", width)
+                yield self.interleaved(bias, heads)
+        theirs = f"{name}self_attn.o_proj.weight"
+        yield self.matrix(f"{target}attn_output.weight", theirs, hidden, q_width)
 
-    def interleaved(self, rows: Floats, heads: int) -> Floats:
+    def interleaved(self, weight: NamedWeight, heads: int) -> NamedWeight:
         """Return rows of each head in the order of neighbouring pairs; ``heads`` 0: as they are."""
         if not heads or self.config.architecture == "qwen2":
-            return rows
-        halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
-        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
+            return weight
 
-    def feed_forward(self, target: str) -> Iterator[NamedWeight]:
+        def read() -> Floats:
+            rows = weight.read()
+            halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
+            return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
+
+        return replace(weight, read=read)
+
+    def feed_forward(self, target: str, name: str) -> Iterator[NamedWeight]:
         inner, hidden = self.config.feed_forward, self.config.hidden
-        if self.config.architecture != "arcee":
-            gate = self.read("mlp.gate_proj.weight", inner, hidden)
-            yield NamedWeight(f"{target}ffn_gate.weight", gate, True)
-        up = self.read("mlp.up_proj.weight", inner, hidden)
-        yield NamedWeight(f"{target}ffn_up.weight", up, True)
-        down = self.read("mlp.down_proj.weight", hidden, inner)
-        yield NamedWeight(f"{target}ffn_down.weight", down, True)
+        shapes = {"gate": (inner, hidden), "up": (inner, hidden), "down": (hidden, inner)}
+        if self.config.architecture == "arcee":
+            del shapes["gate"]
+        for part, shape in shapes.items():
+            yield self.matrix(f"{target}ffn_{part}.weight", f"{name}mlp.{part}_proj.weight", *shape)
 
-    def experts(self, target: str) -> Iterator[NamedWeight]:
-        inner, hidden, count = self.config.feed_forward, self.config.hidden, self.config.experts
-        router = self.read("block_sparse_moe.gate.weight", count, hidden)
-        yield NamedWeight(f"{target}ffn_gate_inp.weight", router, False)
-        shapes = {"gate": ("w1", inner, hidden), "down": ("w2", hidden, inner)}
-        shapes["up"] = ("w3", inner, hidden)
-        for name, (source, rows, columns) in shapes.items():
-            parts = [
-                self.read(f"block_sparse_moe.experts.{index}.{source}.weight", rows, columns)
-                for index in range(count)
+    def experts(self, target: str, name: str) -> Iterator[NamedWeight]:
+        config, moe = self.config, f"{name}block_sparse_moe."
+        inner, hidden, count = config.feed_forward, config.hidden, config.experts
+        router = self.matrix(f"{target}ffn_gate_inp.weight", f"{moe}gate.weight", count, hidden)
+        yield replace(router, is_matrix=False)
+        for part, theirs, shape in (
+            ("gate", "w1", (inner, hidden)),
+            ("down", "w2", (hidden, inner)),
+            ("up", "w3", (inner, hidden)),
+        ):
+            reads = [
+                self.find(f"{moe}experts.{index}.{theirs}.weight", *shape) for index in range(count)
             ]
-            yield NamedWeight(f"{target}ffn_{name}_exps.weight", np.stack(parts), True)
+            yield NamedWeight(
+                f"{target}ffn_{part}_exps.weight", (count, *shape), _stacked(reads), True
+            )
+
+
+def _stacked(reads: list[Callable[[], Floats]]) -> Callable[[], Floats]:
+    return lambda: np.stack([read() for read in reads])
 
 
 def llama3_frequency_factors(config: LlamaConfig) -> Floats:

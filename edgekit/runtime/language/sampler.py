@@ -77,6 +77,7 @@ class Sampler:
 
     def __init__(self, vocabulary_size: int, sampling: Sampling) -> None:
         self._vocabulary_size = vocabulary_size
+        self._handle: int | None = None
         options = abi.CSampling(
             sampling.seed,
             sampling.temperature,
@@ -91,7 +92,7 @@ class Sampler:
         )
         if status != 0:
             raise abi.error_of(status, "the sampler refused its settings")
-        self._handle: int | None = handle.value
+        self._handle = handle.value
 
     def choose(self, logits: NDArray[np.float32], recent: Sequence[int] = ()) -> int:
         """Return the next token.

@@ -34,7 +34,7 @@ MACHINE = "netduinoplus2"
 """The machine of QEMU 7.2 whose flash lies where that of STM32 lies: an STM32F405."""
 
 BOARDS = frozenset({"stm32f405"}) | BRIDGED
-"""Devices whose firmware the machine runs."""
+"""Devices whose firmware the machine runs; after a start, others answer nothing."""
 
 QEMU_START_S = 20.0
 
@@ -200,6 +200,8 @@ class SerialBoard:
         self._bootloader = None
         start = address - self.flash.map.address
         content, device = bytes(self.flash.data), self.flash.map.name
+        if device not in BOARDS:
+            return
         if device in BRIDGED:
             content = bridged(content, start, device)
         # What a bootloader does last: stack pointer and start come from the program's table.
@@ -220,6 +222,8 @@ class QemuUart:
         Content of the flash.
     receive : callable
         Called with what the firmware sends, from a thread.
+    machine : str
+        QEMU's name of the board.
 
     Raises
     ------
@@ -227,7 +231,9 @@ class QemuUart:
         If QEMU is not installed or does not start.
     """
 
-    def __init__(self, image: bytes, receive: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, image: bytes, receive: Callable[[bytes], None], machine: str = MACHINE
+    ) -> None:
         program = shutil.which(QEMU)
         if program is None:
             raise EmulatorError(f"{QEMU} is not installed\n{INSTALL_HINT}")
@@ -240,7 +246,7 @@ class QemuUart:
             server.bind(str(uart))
             server.listen(1)
             server.settimeout(QEMU_START_S)
-            options = ["-M", MACHINE, "-kernel", str(path), "-display", "none", "-monitor", "none"]
+            options = ["-M", machine, "-kernel", str(path), "-display", "none", "-monitor", "none"]
             self._process = subprocess.Popen(
                 [program, *options, "-serial", f"unix:{uart}"],
                 stdin=subprocess.DEVNULL,

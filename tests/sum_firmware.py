@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.deploy.cores import CORES, Span
+from edgekit.deploy.cores import CORES, Core, Span
 from edgekit.deploy.elf_file import ElfFile
-from edgekit.deploy.firmware import ALWAYS, CSRC, PROGRAMS, STACK_BYTES
+from edgekit.deploy.firmware import ALWAYS, CSRC, MONITOR, STACK_BYTES
 from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.deploy.toolchain import Toolchain, find_toolchain
 from edgekit.dtypes import Array
@@ -79,30 +79,46 @@ def build_firmware(folder: Path, term: int = 0, address: int = 0x08000000) -> by
     """
     flash = Span(address, 0x08100000 - address)
     layout = MemoryLayout("stm32f405", flash, Span(0x20000000, 128 << 10))
+    drivers, board = ("board_stm32.c", "uart_stm32f4.c"), "boards/stm32f405.h"
+    core = CORES["cortex-m4"]
+    return build_image_for(folder, core, layout, drivers=drivers, board=board, term=term)
+
+
+def build_image_for(
+    folder: Path,
+    core: Core,
+    layout: MemoryLayout,
+    *,
+    drivers: tuple[str, ...],
+    board: str,
+    term: int = 0,
+    program: tuple[str, ...] = MONITOR,
+    stack_bytes: int = STACK_BYTES,
+) -> bytes:
+    """Return the model with the monitor, its CRC behind it, for a layout."""
     toolchain = find_toolchain()
     assert toolchain is not None
-    core = CORES["cortex-m4"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.c").write_text(MODEL)
     (folder / "firmware_model.h").write_text(BINDING)
     firmware = CSRC / "firmware"
-    program = PROGRAMS["monitor_stm32f4"]
-    sources = [folder / "model.c", *(firmware / name for name in (*ALWAYS, *program))]
+    sources = [folder / "model.c", *(firmware / name for name in (*ALWAYS, *program, *drivers))]
     flags = (
         *toolchain.compile_flags(core),
         *(f"-I{path}" for path in (CSRC / "include", CSRC / "monitor", firmware, folder)),
-        '-DEK_BOARD="boards/stm32f405.h"',
+        f"-I{firmware / 'freestanding'}",
+        f'-DEK_BOARD="{board}"',
         "-DEK_BAUD=115200u",
         f"-DTERM={term}",
         f'-DNAME="sum{term}"',
     )
     objects = [_compiled(toolchain, source, folder, flags) for source in sources]
     script = folder / "link.ld"
-    script.write_text(layout.linker_script(STACK_BYTES))
+    script.write_text(layout.linker_script(stack_bytes))
     toolchain.link(objects, script, folder / "firmware.elf", core)
     elf = ElfFile.read(folder / "firmware.elf")
     first, binary = elf.binary()
-    image = binary[address - first : elf.symbols()["ek_image_end"][0] - first]
+    image = binary[layout.flash.address - first : elf.symbols()["ek_image_end"][0] - first]
     return image + zlib.crc32(image).to_bytes(4, "little")
 
 

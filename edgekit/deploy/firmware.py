@@ -37,7 +37,7 @@ OPTIMIZATION = "-O2"
 ALWAYS = ("startup.c", "memory_functions.c")
 """Files of ``csrc/firmware`` that every image has."""
 
-_MONITOR = (
+MONITOR = (
     "main_monitor.c",
     "ticks.c",
     "uart.c",
@@ -45,15 +45,16 @@ _MONITOR = (
     "../monitor/monitor.c",
     "../monitor/update.c",
 )
+"""The monitor, without the driver of a port."""
 
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "bare": ("main_bare.c",),
     "bench": ("main_bench.c", "guards.c", "semihosting.c", "ticks.c"),
-    "monitor_stm32f4": (*_MONITOR, "board_stm32.c", "uart_stm32f4.c"),
-    "monitor_stm32": (*_MONITOR, "board_stm32.c", "uart_stm32.c"),
-    "monitor_nrf": (*_MONITOR, "board_fixed.c", "uart_nrf.c"),
-    "monitor_rp2040": (*_MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2040.c"),
-    "monitor_rp2350": (*_MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2350.c"),
+    "monitor_stm32f4": (*MONITOR, "board_stm32.c", "uart_stm32f4.c"),
+    "monitor_stm32": (*MONITOR, "board_stm32.c", "uart_stm32.c"),
+    "monitor_nrf": (*MONITOR, "board_fixed.c", "uart_nrf.c"),
+    "monitor_rp2040": (*MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2040.c"),
+    "monitor_rp2350": (*MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2350.c"),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""
 

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.e2e.conftest import Edgekit
 
 PAGE = Path(__file__).parents[2] / "docs" / "first-board.md"
 PROMPT = "$ "
+BACKGROUND = " &"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def steps_of(page: str) -> list[Step]:
 
 def masked(line: str) -> str:
     """Return a line without figures, rules and spacing: compiler and terminal decide on these."""
-    return " ".join(re.sub(r"0x[0-9a-f]+|\d[\d,.]*", "#", line.replace("─", "")).split())
+    figures = re.sub(r"0x[0-9a-f]+|\d[\d,.]*", "#", line.replace("─", ""))
+    return " ".join(re.sub(r"# [KMmun]?i?(s|J|B)\b", r"# \1", figures).split())
 
 
 @pytest.fixture
@@ -61,22 +65,47 @@ def user(tmp_path: Path) -> dict[str, str]:
 def test_the_page_does_what_it_says(user: dict[str, str], tmp_path: Path) -> None:
     if find_toolchain() is None or not has_qemu():
         pytest.skip("no cross compiler for Cortex-M, or qemu-system-arm is not installed")
+    pytest.importorskip("serial", reason="pyserial is not installed")
     steps = steps_of(PAGE.read_text())
-    assert {step.command.split()[1] for step in steps} >= {"convert", "emulate"}
-    for step in steps:
-        done = subprocess.run(
-            ["sh", "-c", step.command],
-            cwd=tmp_path,
-            env=user,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        printed = {masked(line) for line in (done.stdout + done.stderr).splitlines()}
-        missing = [line for line in step.lines if masked(line) not in printed]
-        assert not missing, f"{step.command}\n{done.stdout}{done.stderr}"
-        assert done.returncode == 0, step.command
+    used = {step.command.split()[1] for step in steps}
+    assert used >= {"convert", "emulate", "flash", "monitor"}
+    with ExitStack() as running:
+        for step in steps:
+            if step.command.endswith(BACKGROUND):
+                printed = running.enter_context(started(step.command, tmp_path, user))
+            else:
+                printed = output_of(step.command, tmp_path, user)
+            found = {masked(line) for line in printed.splitlines()}
+            missing = [line for line in step.lines if masked(line) not in found]
+            assert not missing, f"{step.command}\n{printed}"
+
+
+def output_of(command: str, folder: Path, user: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=user,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def started(command: str, folder: Path, user: dict[str, str]) -> Iterator[str]:
+    """Run a command in the background; the value is the first line that it prints."""
+    arguments = ["sh", "-c", f"exec {command.removesuffix(BACKGROUND)}"]
+    with subprocess.Popen(
+        arguments, cwd=folder, env=user, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline()
+        finally:
+            process.terminate()
 
 
 def test_the_plan_of_a_package_shows_the_image_to_the_byte(

@@ -191,7 +191,7 @@ def show(conversion: Conversion, *, quiet: bool) -> None:
     if plan.estimates is not None:
         click.echo(estimate_line(plan.estimates))
         if conversion.stated_error:
-            click.echo(f"error of the model: {conversion.stated_error}")
+            click.echo(f"error for counted instructions: {conversion.stated_error}")
     if conversion.image:
         show_image(conversion.image)
     for image in conversion.flash_images:

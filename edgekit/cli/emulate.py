@@ -64,7 +64,7 @@ def command(
     energy = "" if trace.energy_j is None else f", {format_joules(trace.energy_j)}"
     click.echo(f"{trace.kind} by {trace.executor}: {format_seconds(trace.latency_s)}{energy}")
     if trace.stated_error:
-        click.echo(f"error of the model: {trace.stated_error}")
+        click.echo(f"error for counted instructions: {trace.stated_error}")
     if trace.instructions is not None:
         click.echo(f"{trace.instructions:,} instructions, counted")
     for memory, peak in trace.peak_bytes.items():

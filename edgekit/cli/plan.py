@@ -116,7 +116,8 @@ def show_package(path: Path, as_json: bool) -> None:
     if plan.estimates is not None:
         click.echo(estimate_line(plan.estimates))
         error = stated_error(package.profile())
-        click.echo(f"error of the model: {error}" if error else "", nl=bool(error))
+        if error:
+            click.echo(f"error for counted instructions: {error}")
     if image:
         show_image(image)
 

@@ -87,7 +87,7 @@ def _sections(package: Package) -> Iterator[str]:
             f"({plan.estimates.kind}). Bars show what limits each step.</p>"
         )
         if error:
-            yield f"<p>Error of the model: {escape(error)}.</p>"
+            yield f"<p>Error for counted instructions (edgekit emulate): {escape(error)}.</p>"
         yield timeline(plan.estimates)
         yield (
             '<p class="key">limited by<i class="m0"></i>compute<i class="m1"></i>memory'

@@ -57,7 +57,8 @@ def _macs(view: OpView) -> int:
 def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding.
 
-    DSP kernels hold it in 16 bits. MVE kernels weave rows of it where the kernel is 3 by 3. A layer
+    DSP kernels hold in 16 bits the rows of four planes that a window is high, as wide as windows of
+    whole fours of outputs. MVE kernels weave rows of the plane where the kernel is 3 by 3. A layer
     of one input channel is computed as a plain convolution.
     """
     if view.input(0).dtype is not DType.INT8:
@@ -77,7 +78,9 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         for axis in range(2)
     )
     if kernels is KernelSet.CORTEX_M_DSP:
-        return 2 * height * width
+        kept_rows = (window.kernel[0] - 1) * window.dilations[0] + 1
+        pitch = width + -size[1] % 4 * window.strides[1]
+        return 4 * 2 * kept_rows * (pitch + pitch % 2)
     is_woven = kernels is KernelSet.CORTEX_M_MVE and is_3x3(window)
     return height * width + (_woven_bytes(width, size[1], window.strides[1]) if is_woven else 0)
 
@@ -94,9 +97,13 @@ def _woven_bytes(width: int, out_width: int, stride: int) -> int:
 
 
 def _works_in_place(view: OpView) -> bool:
-    """Whether int8 planes, copied to scratch memory one by one, come out where they were."""
+    """Whether int8 planes come out where they were.
+
+    They are copied to scratch memory one by one, or row by row ahead of the output's rows.
+    """
     x, y = view.input(0), view.outputs[0]
-    return x.dtype is DType.INT8 and x.shape == y.shape and x.shape[3] != 1
+    unmoved = x.shape == y.shape and _window(view).strides == (1, 1)
+    return x.dtype is DType.INT8 and unmoved and x.shape[3] != 1
 
 
 def _reference(call: OpCall) -> list[Array]:
@@ -157,6 +164,8 @@ _GEOMETRIES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Attr]]
     ("one_channel", (1, 9, 8, 1), (1, 4, 2, 8), {"depth_multiplier": 8, "strides": (2, 3)}),
     ("dilated", (1, 9, 9, 2), (1, 3, 3, 2), {"dilations": (2, 3)}),
     ("whole_image", (1, 4, 5, 3), (1, 4, 5, 3), {}),
+    ("fours3x3", (2, 4, 11, 8), (1, 3, 3, 8), {"padding": ((1, 1), (1, 1))}),
+    ("fours3x3_stride2", (1, 7, 14, 4), (1, 3, 3, 4), {"strides": (2, 2), "activation": "relu"}),
 )
 """Name, x (N, H, W, C), weights (1, KH, KW, C_out), attributes."""
 

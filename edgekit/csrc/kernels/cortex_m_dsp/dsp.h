@@ -53,6 +53,35 @@ EK_DSP_ACCUMULATE(ek_mac_bt, "smlabt")
 EK_DSP_ACCUMULATE(ek_mac_tb, "smlatb")
 EK_DSP_ACCUMULATE(ek_mac_tt, "smlatt")
 
+/* The lower halves of two words as a pair, and the upper ones. */
+static inline uint32_t ek_pack_low(uint32_t x, uint32_t y) {
+    uint32_t result;
+    __asm__ volatile("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(x), "r"(y));
+    return result;
+}
+
+static inline uint32_t ek_pack_high(uint32_t x, uint32_t y) {
+    uint32_t result;
+    __asm__ volatile("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(y), "r"(x));
+    return result;
+}
+
+/* Loads two words from an address that is a multiple of four. */
+static inline void ek_load_two(const uint32_t *from, uint32_t *first, uint32_t *second) {
+    __asm__ volatile("ldrd %0, %1, [%2]"
+                     : "=&r"(*first), "=r"(*second)
+                     : "r"(from), "m"(*from), "m"(from[1]));
+}
+
+/* The same; returns what is behind. */
+static inline const uint32_t *ek_next_two(const uint32_t *from, uint32_t *first, uint32_t *second) {
+    __asm__ volatile("ldrd %0, %1, [%2], #8"
+                     : "=&r"(*first), "=&r"(*second), "+&r"(from)
+                     :
+                     : "memory");
+    return from;
+}
+
 /* Stores two words at an address that is a multiple of four; returns what is behind. */
 static inline uint32_t *ek_store_two(uint32_t *to, uint32_t first, uint32_t second) {
     __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(to) : "r"(first), "r"(second) : "memory");
@@ -110,6 +139,19 @@ static inline int32_t ek_dot(uint32_t x, uint32_t y, int32_t sum) {
     return ek_mac_tt(x, y, ek_mac_bb(x, y, sum));
 }
 
+static inline uint32_t ek_pack_low(uint32_t x, uint32_t y) { return (x & 0xFFFFu) | y << 16; }
+
+static inline uint32_t ek_pack_high(uint32_t x, uint32_t y) { return x >> 16 | (y & 0xFFFF0000u); }
+
+static inline void ek_load_two(const uint32_t *from, uint32_t *first, uint32_t *second) {
+    *first = from[0], *second = from[1];
+}
+
+static inline const uint32_t *ek_next_two(const uint32_t *from, uint32_t *first, uint32_t *second) {
+    ek_load_two(from, first, second);
+    return from + 2;
+}
+
 static inline uint32_t *ek_store_two(uint32_t *to, uint32_t first, uint32_t second) {
     to[0] = first, to[1] = second;
     return to + 2;
@@ -147,6 +189,11 @@ static inline int32_t ek_half_of(const ek_output_stage *stage, int32_t shift) {
     return ek_shift_left(2 * stage->zero_point + 1, shift - 1);
 }
 
+/* Whether bounds are those of int8, so that saturating suffices. */
+static inline int32_t ek_is_full(const ek_output_stage *stage) {
+    return stage->low == -128 && stage->high == 127;
+}
+
 /* Whether a factor is rescaled by these. */
 static inline int32_t ek_is_short(int32_t multiplier, int32_t shift) {
     return multiplier != 0 && (uint32_t)(-1 - shift) < EK_LARGEST_SHIFT;
@@ -174,7 +221,7 @@ __attribute__((always_inline)) static inline void ek_finish_4(int32_t a, int32_t
                                                               const ek_output_stage *stage,
                                                               int8_t *output, int32_t step) {
     const int32_t multiplier = channel[1], shift = -channel[2];
-    if (!ek_is_short(multiplier, -shift) || stage->low > -128 || stage->high < 127) {
+    if (!ek_is_short(multiplier, -shift) || !ek_is_full(stage)) {
         const int32_t sums[4] = {a, b, c, d};
         ek_finish_any_4(sums, channel, stage, output, step);
         return;

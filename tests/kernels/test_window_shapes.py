@@ -1,0 +1,116 @@
+"""Convolutions of random shapes: every set of kernels equals the reference, apart and in place.
+
+In place means twice: each kernel on memory of exactly the planned size, and a graph whose plan lets
+a convolution overwrite its input, run in its arena.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.graph import Attr, Graph, Node, Tensor, TensorKind
+from edgekit.native import has_library
+from edgekit.ops import cases, registry
+from edgekit.ops.evaluate import evaluate
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.ops.spec import OpCase
+from edgekit.planner import build_plan
+from edgekit.profiles import load_profile
+from edgekit.runtime.native import NativeRunner
+from edgekit.runtime.reference import ReferenceRunner
+from tests.kernels.run_case import run_reference, view_of
+from tests.kernels.test_native import Kernels, kernels, run_native
+
+pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
+__all__ = ["kernels"]
+
+
+@st.composite
+def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
+    """Return a convolution; with ``same``, one whose output has the input's shape."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilations = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    reaches = [(kernel[axis] - 1) * dilations[axis] for axis in range(2)]
+    strides = (1, 1) if same else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    before = [draw(st.integers(0, reach)) for reach in reaches]
+    after = [
+        reach - pad if same else draw(st.integers(0, reach))
+        for reach, pad in zip(reaches, before, strict=True)
+    ]
+    sizes = [draw(st.integers(1 if same else reach + 1, reach + 9)) for reach in reaches]
+    batches, channels = draw(st.integers(1, 2)), draw(st.integers(1, 9))
+    factor = 1 if same else draw(st.integers(1, 5))
+    attrs: dict[str, Attr] = {
+        "padding": tuple(zip(before, after, strict=True)),
+        "strides": strides,
+        "dilations": dilations,
+        "activation": draw(st.sampled_from(["none", "relu", "relu6"])),
+        "layout": "NHWC",
+    }
+    outputs = channels * factor if depthwise or same else draw(st.integers(1, 9))
+    shape = (1, *kernel, outputs) if depthwise else (outputs, *kernel, channels)
+    if depthwise:
+        attrs["depth_multiplier"] = factor
+    op = "depthwise_conv2d" if depthwise else "conv2d"
+    return cases.case(
+        op,
+        registry()[op].infer,
+        (
+            cases.int8_input("x", (batches, *sizes, channels), 0.05, draw(st.integers(-128, 127))),
+            cases.int8_weights("weights", shape, 3 if depthwise else 0, draw(st.floats(1e-3, 0.4))),
+            cases.int32_bias("bias", outputs),
+        ),
+        attrs,
+        scale=0.4,
+        zero_point=draw(st.integers(-128, 127)),
+    )
+
+
+@given(case=st.booleans().flatmap(lambda depthwise: windows(depthwise=depthwise, same=False)))
+def test_kernels_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
+    found = run_native(case.id, case, kernels)
+    assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
+
+
+@given(case=st.booleans().flatmap(lambda depthwise: windows(depthwise=depthwise, same=True)))
+def test_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
+    if registry()[case.id].in_place_when(view_of(case.id, case)):
+        found = run_native(case.id, case, kernels, in_place=True)
+        assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
+
+
+def between_activations(case: OpCase) -> Graph:
+    """Return a graph in which the convolution may overwrite what it reads."""
+    given = [tensor for tensor, _ in (pair for pair in case.inputs if pair)]
+    x, y = given[0], case.outputs[0]
+    middle = Tensor("middle", x.shape, x.dtype, TensorKind.ACTIVATION, x.quantization)
+    end = Tensor("end", y.shape, y.dtype, TensorKind.ACTIVATION, y.quantization)
+    return Graph(
+        name="convolution",
+        tensors={tensor.name: tensor for tensor in (*given, middle, y, end)},
+        nodes=(
+            Node("before", "relu", ("x",), ("middle",), {}),
+            Node("between", case.id, ("middle", "weights", "bias"), (y.name,), case.attrs),
+            Node("after", "relu", (y.name,), ("end",), {}),
+        ),
+        inputs=("x",),
+        outputs=("end",),
+    )
+
+
+@given(case=windows(depthwise=False, same=True))
+def test_plans_let_a_convolution_overwrite_its_input(case: OpCase) -> None:
+    graph, profile = between_activations(case), load_profile("stm32h743")
+    inputs = {"x": np.array(case.inputs[0][1] if case.inputs[0] else 0)}
+    expected = evaluate(graph, inputs)["end"]
+    plan = build_plan(graph, profile, executor="reference", kernels=KernelSet.PORTABLE)
+    aliases = {buffer.tensor: buffer.alias_of for buffer in plan.buffers}
+    assert aliases[case.outputs[0].name] == "middle"
+    for runner in (NativeRunner(graph, plan), ReferenceRunner(graph, plan)):
+        result = runner.run(inputs)
+        np.testing.assert_array_equal(result.outputs["end"], expected)
+        ram = plan.memory(profile.working_memory)
+        assert result.trace.peak_bytes[ram.name] == ram.peak_bytes

@@ -33,7 +33,7 @@ def image_of(**sizes_bytes: int) -> ElfFile:
 
 @given(
     st.fixed_dictionaries(
-        {name: sizes for name in ("vectors", "text", "rodata", "stack", "data", "bss", "arena")}
+        dict.fromkeys(("vectors", "text", "rodata", "stack", "data", "bss", "arena"), sizes)
     )
 )
 def test_every_byte_is_in_one_part_of_one_memory(found: dict[str, int]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from edgekit.pipeline.convert import Conversion
+    from edgekit.pipeline.language_route import LanguageConversion
+    from edgekit.runtime.language.session import LanguageSession
     from edgekit.runtime.session import Session
 
-__all__ = ["convert", "load"]
+__all__ = ["convert", "convert_language_model", "load", "load_language_model"]
 
 __version__ = "0.1.0"
 
@@ -76,3 +78,61 @@ def convert(
     from edgekit.pipeline import convert as pipeline
 
     return pipeline.convert(model, device=device, calibration=calibration, **options)
+
+
+def load_language_model(
+    source: str | Path,
+    *,
+    memory_bytes: int | None = None,
+    context: int | None = None,
+    threads: int | None = None,
+    executor: Literal["auto", "native", "llama"] = "auto",
+) -> LanguageSession:
+    """Load a language model and return a session that generates text.
+
+    Parameters
+    ----------
+    source : str or Path
+        Package of a language model, or a GGUF file.
+    memory_bytes : int, optional
+        Hard limit of everything that is held; what does not fit is read again for each token.
+    context : int, optional
+        Tokens that a session keeps.
+    threads : int, optional
+    executor : {'auto', 'native', 'llama'}
+
+    Raises
+    ------
+    EdgekitError
+        If the model is damaged, does not fit, or a library is missing.
+    """
+    from edgekit.runtime.language import session
+
+    options = session.LoadOptions(
+        executor=executor, memory_bytes=memory_bytes, context=context, threads=threads
+    )
+    return session.load_language_model(source, options)
+
+
+def convert_language_model(
+    model: str | Path, *, device: str, **options: object
+) -> LanguageConversion:
+    """Convert a language model; see :mod:`edgekit.pipeline.language_route`.
+
+    Parameters
+    ----------
+    model : str or Path
+        GGUF file, or Hugging Face folder of a Llama-shaped model.
+    device : str
+        Name of a profile, or path of a TOML file.
+    **options
+        Other keys of a recipe, such as ``memory``, ``context`` or ``out``.
+
+    Raises
+    ------
+    EdgekitError
+        If the model cannot be read or does not fit.
+    """
+    from edgekit.pipeline import language_route
+
+    return language_route.convert_language_model(model, device=device, **options)

@@ -15,6 +15,9 @@ EXTRAS = {
     "tflite": ("tflite", "flatbuffers", "ai-edge-litert"),
     "torch": ("torch", "onnxscript"),
     "serial": ("pyserial", "smp", "smpclient"),
+    "llm": ("gguf", "jinja2", "tokenizers"),
+    "serve": ("aiohttp",),
+    "llama": ("llama-cpp-python",),
 }
 """Libraries of the optional extras, by the names that pip uses."""
 

@@ -73,3 +73,15 @@ setup_firmware_tools() {
     command -v arm-none-eabi-gcc >/dev/null || python -c 'import ziglang' 2>/dev/null ||
         python -m pip install -q ziglang || echo "no cross compiler for Cortex-M" >&2
 }
+
+# llama.cpp, which language models are compared with, and a browser for the chat page; tests that
+# need what cannot be installed are skipped and counted.
+setup_language_peers() {
+    if ! python -c 'import llama_cpp' 2>/dev/null; then
+        command -v c++ >/dev/null || (apt_install g++) || true
+        CMAKE_ARGS="${CMAKE_ARGS:--DGGML_NATIVE=ON}" python -m pip install -q llama-cpp-python==0.3.36 ||
+            echo "not installed: llama-cpp-python" >&2
+    fi
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || (apt_install chromium) ||
+        echo "not installed: chromium" >&2
+}

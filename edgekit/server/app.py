@@ -115,7 +115,15 @@ class _Server:
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         pool = self.open_pool
-        return _json({"status": "ok", "running": pool.running, "waiting": pool.waiting})
+        return _json(
+            {
+                "status": "ok",
+                "running": pool.running,
+                "waiting": pool.waiting,
+                "finished": pool.finished,
+                "cancelled": pool.cancelled,
+            }
+        )
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"}

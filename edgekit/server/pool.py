@@ -36,6 +36,11 @@ class ConversationPool:
         Requests that may wait at the same time.
     wait_s : float
         How long one waits at most.
+
+    Attributes
+    ----------
+    finished, cancelled : int
+        Answers so far that came to their end, and that did not.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class ConversationPool:
         self._running: set[Generation] = set()
         self._threads = ThreadPoolExecutor(conversations, "edgekit-generate")
         self._is_closing = False
+        self.finished = 0
+        self.cancelled = 0
 
     @property
     def waiting(self) -> int:
@@ -160,6 +167,10 @@ class ConversationPool:
 
     def _finished(self, conversation: Conversation, generation: Generation) -> None:
         self._running.discard(generation)
+        if generation.finish_reason == "cancelled":
+            self.cancelled += 1
+        else:
+            self.finished += 1
         self._give(conversation)
 
     def _give(self, conversation: Conversation) -> None:

@@ -16,16 +16,25 @@ LAYERS = (
     ("errors", "units", "dtypes", "native"),
     ("graph", "ops", "shapes", "profiles", "profile_schema", "profile_toml"),
     ("cost",),
-    ("plan", "estimate", "schedule", "lifetimes", "memory", "verify", "fit", "planner"),
-    ("package", "package_files", "package_manifest", "graph_file", "blobs", "codec"),
+    (
+        *("plan", "language_plan", "estimate", "schedule", "lifetimes", "memory", "verify", "fit"),
+        "planner",
+    ),
+    (
+        *("package", "package_files", "package_manifest", "language_package", "graph_file"),
+        *("blobs", "codec"),
+    ),
     ("runtime",),
     ("converters", "emulators", "deploy", "zoo"),
-    ("pipeline", "report", "doctor"),
+    ("pipeline", "report", "server", "doctor"),
     ("cli",),
 )
 """From the bottom up; a module imports from its own layer and from those before it."""
 
-HEAVY = ("torch", "onnx", "onnxruntime", "llama_cpp", "serial", "ai_edge_litert", "tflite", "PIL")
+HEAVY = (
+    *("torch", "onnx", "onnxruntime", "llama_cpp", "serial", "ai_edge_litert", "tflite", "PIL"),
+    *("aiohttp", "gguf", "jinja2", "tokenizers"),
+)
 
 
 def python_files() -> list[Path]:

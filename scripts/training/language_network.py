@@ -1,7 +1,7 @@
 """The network: a small Llama with a squared-ReLU feed-forward network without a gate.
 
-Pre-normalization by root mean square, rotary positions, grouped-query attention, embeddings shared
-with the output: the computation that llama.cpp runs for the architecture ``arcee``. Squared ReLU
+Pre-normalization by root mean square, rotary positions, grouped-query attention: the computation
+that llama.cpp runs for the architecture ``arcee``. Squared ReLU
 after So et al., "Primer: Searching for Efficient Transformers for Language Modeling"
 (arXiv:2109.08668): most of its activations are exactly zero, so that most neurons need not be read.
 """
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 # Of the positions, one in so many tells how many neurons are at work: an estimate is enough.
 PENALTY_STRIDE = 8
+EMBEDDING_DEVIATION = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Shape:
 
     vocabulary_size: int = 4096
     width: int = 256
-    layers: int = 6
-    ffn_width: int = 1024
+    layers: int = 4
+    ffn_width: int = 1280
     heads: int = 4
     kv_heads: int = 2
     context: int = 512
@@ -112,11 +113,13 @@ class LanguageNetwork(nn.Module):  # type: ignore[misc]
         self.token_embd = nn.Embedding(shape.vocabulary_size, shape.width)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        self.output = nn.Linear(shape.width, shape.vocabulary_size, bias=False)
         pairs = torch.arange(0, shape.head_width, 2, dtype=torch.float64) / shape.head_width
         angles = torch.outer(torch.arange(shape.context).double(), shape.rope_base**-pairs)
         self.register_buffer("cosine", angles.cos().float(), persistent=False)
         self.register_buffer("sine", angles.sin().float(), persistent=False)
-        nn.init.normal_(self.token_embd.weight, std=0.02)
+        nn.init.normal_(self.token_embd.weight, std=EMBEDDING_DEVIATION)
+        nn.init.zeros_(self.output.weight)
         for block in self.blk:
             # Every block begins as the identity.
             nn.init.zeros_(block.attn_output.weight)
@@ -142,7 +145,21 @@ class LanguageNetwork(nn.Module):  # type: ignore[misc]
         for block in self.blk:
             x, positive = block(x, cosine, sine)
             rectified.append(positive)
-        return functional.linear(self.output_norm(x), self.token_embd.weight), rectified
+        return self.output(self.output_norm(x)), rectified
+
+    def score_pairs(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits by each token alone, as `forward` gives while every block is the identity.
+
+        Parameters
+        ----------
+        tokens : tensor of int64, shape (batch, positions)
+
+        Returns
+        -------
+        tensor of float32, shape (batch, positions, vocabulary_size)
+        """
+        logits: torch.Tensor = self.output(self.output_norm(self.token_embd(tokens)))
+        return logits
 
 
 def active_share(rectified: list[torch.Tensor]) -> torch.Tensor:

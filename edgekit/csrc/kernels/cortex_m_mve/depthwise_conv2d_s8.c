@@ -13,38 +13,53 @@ enum { VECTOR = 16, LARGEST_STEP = 65535 / 7 };
 static void read_plane(const ek_conv2d_s8_params *params, const ek_inside *inside,
                        const int8_t *channel, int32_t width, int8_t *plane) {
     const int32_t step = params->input_channels, columns = inside->right - inside->left;
-    const uint16x8_t at = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
-    for (int32_t y = inside->top; y < inside->bottom; y++) {
-        const int8_t *from = channel + (y - params->pad_top) * params->input_width * step;
-        int8_t *to = plane + y * width + inside->left;
-        for (int32_t left = step > LARGEST_STEP ? 0 : columns; left > 0; left -= 8) {
-            const mve_pred16_t used = vctp16q((uint32_t)left);
-            vstrbq_p_s16(to, vldrbq_gather_offset_z_s16(from, at, used), used);
-            from += 8 * step;
-            to += 8;
+    const int32_t row_bytes = params->input_width * step;
+    const int8_t *from = channel + (inside->top - params->pad_top) * row_bytes;
+    int8_t *to = plane + inside->top * width + inside->left;
+    for (int32_t rows = inside->bottom - inside->top; rows > 0; rows--) {
+        if (step <= LARGEST_STEP) {
+            ek_copy_strided(to, from, columns, step);
+        } else {
+            for (int32_t x = 0; x < columns; x++) {
+                to[x] = from[x * step];
+            }
         }
-        for (int32_t x = 0; step > LARGEST_STEP && x < columns; x++) {
-            to[x] = from[x * step];
-        }
+        from += row_bytes;
+        to += width;
     }
 }
 
-/* One output channel: its factor, and how four outputs beside each other are stored. */
+/* How one output channel is stored. */
 typedef struct target {
-    const int32_t *channel;
-    uint32x4_t at;
+    int32_t bias;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t pixel_bytes;
     ek_output_stage stage;
 } target;
 
-static void store4(const target *to, int32x4_t sums, int32_t count, int8_t *output) {
-    const int32_t *channel = to->channel;
-    const int32x4_t rescaled =
-        ek_rescale4_by(vaddq_n_s32(sums, channel[0]), channel[1], channel[2]);
-    vstrbq_scatter_offset_p_s32(output, to->at, ek_stored4(rescaled, &to->stage), ek_words(count));
+static target target_of(const ek_conv2d_s8_params *params, int32_t channel) {
+    const int32_t *row = params->channels + channel * EK_CHANNEL_FIELDS;
+    return (target){row[0],
+                    row[1],
+                    row[2],
+                    params->output_channels,
+                    {params->output_zero_point, params->activation_min, params->activation_max,
+                     params->simple_rescale}};
+}
+
+EK_INLINE int32x4_t finished(const target *to, int32x4_t sums) {
+    const int32x4_t biased = vaddq_n_s32(sums, to->bias);
+    if (to->stage.is_simple) {
+        const int32x4_t high = vqrdmulhq_n_s32(biased, to->multiplier);
+        const int32x4_t fixed = vaddq_s32(high, vshrq_n_s32(high, 31));
+        return ek_stored4(vrshlq_n_s32(fixed, to->shift), &to->stage);
+    }
+    return ek_stored4(ek_rescale4_by(biased, to->multiplier, to->shift), &to->stage);
 }
 
 /* Weaves four rows, so that four bytes are a column. */
-static void weave_rows(const int8_t *row, int32_t width, int8_t *woven) {
+EK_INLINE void weave_rows(const int8_t *row, int32_t width, int8_t *woven) {
     for (int32_t x = 0; x < width; x += VECTOR) {
         const int8x16x4_t rows = {{vldrbq_s8(row), vldrbq_s8(row + width),
                                    vldrbq_s8(row + 2 * width), vldrbq_s8(row + 3 * width)}};
@@ -55,33 +70,83 @@ static void weave_rows(const int8_t *row, int32_t width, int8_t *woven) {
 }
 
 /* Four outputs beside each other. */
-static inline int32x4_t windows_of(const int8_t *woven, int32_t step, int8x16_t weights) {
+EK_INLINE int32x4_t windows_of(const int8_t *woven, int32_t step, int8x16_t weights) {
     const int32_t a = vmladavq_s8(vldrbq_s8(woven), weights);
     const int32_t b = vmladavq_s8(vldrbq_s8(woven + step), weights);
     const int32_t c = vmladavq_s8(vldrbq_s8(woven + 2 * step), weights);
     return ek_combine(a, b, c, vmladavq_s8(vldrbq_s8(woven + 3 * step), weights));
 }
 
-/* One output channel by a kernel of 3 by 3; with a stride of one, two rows of it at a time. */
-static void convolve_plane_3x3(const ek_conv2d_s8_params *params, const int8_t *plane,
-                               int32_t width, const target *to, int8x16_t weights, int8_t *woven,
-                               int8_t *output) {
+/* One row of outputs. */
+EK_INLINE void convolve_row(const target *to, uint32x4_t at, const int8_t *woven, int32_t step,
+                            int8x16_t weights, int32_t width, int8_t *output) {
+    for (; width >= 4; width -= 4) {
+        const int32x4_t sums = windows_of(woven, step, weights);
+        vstrbq_scatter_offset_s32(output, at, finished(to, sums));
+        woven += 4 * step;
+        output += 4 * to->pixel_bytes;
+    }
+    if (width > 0) {
+        const int32x4_t sums = windows_of(woven, step, weights);
+        vstrbq_scatter_offset_p_s32(output, at, finished(to, sums), ek_words(width));
+    }
+}
+
+/* A plane, what is read of it, and where its rows are woven. */
+typedef struct source {
+    const int8_t *plane;
+    int8_t *woven;
+    int32_t width;
+    int32_t step;   /* bytes from one window to the next */
+    int32_t stride; /* rows */
+    int32_t columns;
+    int32_t rows;
+} source;
+
+/* One output channel by a kernel of 3 by 3; with a stride of one, two rows of it at a time. Source
+ * and target are copies, which nothing that is written can change. */
+EK_INLINE void convolve_3x3(source from, const target to, int8x16_t weights, int8_t *output) {
     const int8x16_t below = ek_move_down(weights);
-    const int32_t row_bytes = params->output_width * params->output_channels;
-    const int32_t step = 4 * params->stride_width;
-    const int32_t rows = params->stride_height == 1 ? 2 : 1;
-    for (int32_t y = 0; y < params->output_height; y += rows) {
-        const int8_t *column = woven;
-        int8_t *next = output + y * row_bytes;
-        weave_rows(plane + y * params->stride_height * width, width, woven);
-        for (int32_t left = params->output_width; left > 0; left -= 4) {
-            store4(to, windows_of(column, step, weights), left, next);
-            if (rows == 2 && y + 1 < params->output_height) {
-                store4(to, windows_of(column, step, below), left, next + row_bytes);
-            }
-            column += 4 * step;
-            next += 4 * params->output_channels;
+    const uint32x4_t at = ek_steps(to.pixel_bytes);
+    const int32_t row_bytes = from.columns * to.pixel_bytes;
+    const int32_t pair = from.stride == 1 ? 2 : 1;
+    for (int32_t left = from.rows; left > 0; left -= pair) {
+        weave_rows(from.plane, from.width, from.woven);
+        convolve_row(&to, at, from.woven, from.step, weights, from.columns, output);
+        if (pair == 2 && left > 1) {
+            convolve_row(&to, at, from.woven, from.step, below, from.columns, output + row_bytes);
         }
+        from.plane += pair * from.stride * from.width;
+        output += pair * row_bytes;
+    }
+}
+
+/* The same with what is the same in most layers known to the compiler. */
+static void convolve_usual(source from, target to, int8x16_t weights, int8_t *output) {
+    from.step = 4;
+    from.stride = 1;
+    to.stage.is_simple = 1;
+    convolve_3x3(from, to, weights, output);
+}
+
+static void convolve_unusual(source from, target to, int8x16_t weights, int8_t *output) {
+    convolve_3x3(from, to, weights, output);
+}
+
+static void convolve_plane_3x3(const ek_conv2d_s8_params *params, int8_t *plane, const target *to,
+                               int8x16_t weights, int8_t *output) {
+    const int32_t width = ek_plane_width(params);
+    const source from = {.plane = plane,
+                         .woven = plane + ek_plane_height(params) * width,
+                         .width = width,
+                         .step = 4 * params->stride_width,
+                         .stride = params->stride_height,
+                         .columns = params->output_width,
+                         .rows = params->output_height};
+    if (to->stage.is_simple && from.step == 4 && from.stride == 1) {
+        convolve_usual(from, *to, weights, output);
+    } else {
+        convolve_unusual(from, *to, weights, output);
     }
 }
 
@@ -134,7 +199,8 @@ static void convolve_plane(const ek_conv2d_s8_params *params, const int8_t *plan
                                   sum_taps(params, corners[2], width, weights),
                                   sum_taps(params, corners[3], width, weights));
             }
-            store4(to, sums, left, output);
+            vstrbq_scatter_offset_p_s32(output, ek_steps(to->pixel_bytes), finished(to, sums),
+                                        ek_words(left));
             corner += 4 * params->stride_width;
             output += ek_least(left, 4) * params->output_channels;
         }
@@ -144,18 +210,14 @@ static void convolve_plane(const ek_conv2d_s8_params *params, const int8_t *plan
 /* All output channels of an input channel. */
 static void convolve_channel(const ek_conv2d_s8_params *params, int32_t channel, int8_t *plane,
                              int8_t *output) {
-    const int32_t height = ek_plane_height(params), width = ek_plane_width(params);
+    const int32_t width = ek_plane_width(params);
     const int32_t multiplier = params->output_channels / params->input_channels;
-    target to = {.at = ek_steps(params->output_channels),
-                 .stage = {params->output_zero_point, params->activation_min,
-                           params->activation_max, params->simple_rescale}};
     for (int32_t i = 0; i < multiplier; i++) {
         const int32_t out_channel = channel * multiplier + i;
-        to.channel = params->channels + out_channel * EK_CHANNEL_FIELDS;
+        const target to = target_of(params, out_channel);
         if (ek_is_3x3(params)) {
             const int8x16_t weights = vldrbq_z_s8(params->weights + 12 * out_channel, ek_bytes(12));
-            convolve_plane_3x3(params, plane, width, &to, weights, plane + height * width,
-                               output + out_channel);
+            convolve_plane_3x3(params, plane, &to, weights, output + out_channel);
         } else {
             const int32_t taps = params->kernel_height * params->kernel_width;
             convolve_plane(params, plane, width, &to, params->weights + taps * out_channel,

@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 
+/* For functions that are fast only with their arguments known. */
+#define EK_INLINE static inline __attribute__((always_inline))
+
 #if defined(__ARM_FEATURE_MVE)
 
 #include <arm_mve.h>
@@ -49,6 +52,21 @@ static inline void ek_set_bytes(int8_t *to, int32_t value, int32_t count) {
                      : "q0", "lr", "memory", "cc");
 }
 
+/* Every step-th byte, `count` of them; seven steps fit 16 bits. */
+static inline void ek_copy_strided(int8_t *to, const int8_t *from, int32_t count, int32_t step) {
+    const uint16x8_t at = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
+    __asm__ volatile("wlstp.16 lr, %[count], 2f\n"
+                     "1:\n\t"
+                     "vldrb.s16 q0, [%[from], %q[at]]\n\t"
+                     "vstrb.16 q0, [%[to]], #8\n\t"
+                     "add %[from], %[next]\n\t"
+                     "letp lr, 1b\n"
+                     "2:"
+                     : [to] "+r"(to), [from] "+r"(from)
+                     : [count] "r"(count), [next] "r"(8 * step), [at] "w"(at)
+                     : "q0", "lr", "memory", "cc");
+}
+
 #else
 
 #include <string.h>
@@ -65,6 +83,12 @@ static inline int8x16_t ek_move_down(int8x16_t x) {
 
 static inline void ek_copy_bytes(int8_t *to, const int8_t *from, int32_t count) {
     memcpy(to, from, (size_t)count);
+}
+
+static inline void ek_copy_strided(int8_t *to, const int8_t *from, int32_t count, int32_t step) {
+    for (int32_t i = 0; i < count; i++) {
+        to[i] = from[i * step];
+    }
 }
 
 static inline void ek_set_bytes(int8_t *to, int32_t value, int32_t count) {

@@ -89,6 +89,9 @@ static inline void vstrbq_scatter_offset_p_s32(int8_t *to, uint32x4_t at, int32x
                                                mve_pred16_t p) {
     EK_EACH(4, if (p >> (4 * i) & 1) to[at.lane[i]] = (int8_t)x.lane[i]);
 }
+static inline void vstrbq_scatter_offset_s32(int8_t *to, uint32x4_t at, int32x4_t x) {
+    vstrbq_scatter_offset_p_s32(to, at, x, 0xFFFFu);
+}
 static inline void vst4q_s8(int8_t *to, int8x16x4_t x) {
     EK_EACH(64, to[i] = x.val[i & 3].lane[i >> 2]);
 }

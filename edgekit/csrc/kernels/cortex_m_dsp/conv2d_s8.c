@@ -284,9 +284,10 @@ static const int8_t *multiply_blocks(const int8_t *weights, const int32_t *chann
         EK_MULTIPLY_2X4();
         /* The other two channels of the block lie four bytes behind the first two. */
         weights += (half & 1) ? -4 : 4 - 16 * fours;
-        ek_finish_4(a0, a1, a2, a3, channel, stage, output, step);
-        ek_finish_4(b0, b1, b2, b3, channel + EK_CHANNEL_FIELDS, stage, output + 1, step);
-        channel += 2 * EK_CHANNEL_FIELDS;
+        ek_finish_4(a0, a1, a2, a3, channel + 1, stage, output, step);
+        channel += EK_CHANNEL_FIELDS;
+        ek_finish_4(b0, b1, b2, b3, channel + 1, stage, output + 1, step);
+        channel += EK_CHANNEL_FIELDS;
         output += 2;
     }
     return weights;

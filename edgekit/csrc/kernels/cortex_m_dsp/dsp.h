@@ -211,19 +211,19 @@ static inline int8_t ek_finish_dsp(int32_t sum, int32_t multiplier, int32_t shif
     return (int8_t)ek_clamp(stored, stage->low, stage->high);
 }
 
-/* Finishes four sums of one channel and stores them `step` apart. */
-void ek_finish_any_4(const int32_t sums[4], const int32_t *channel, const ek_output_stage *stage,
+/* Finishes four sums by one factor, (multiplier, shift), and stores them `step` apart. */
+void ek_finish_any_4(const int32_t sums[4], const int32_t *factor, const ek_output_stage *stage,
                      int8_t *output, int32_t step);
 
-/* The same, without a call where the channel's factor and the bounds are the usual ones. */
+/* The same, without a call where the factor and the bounds are the usual ones. */
 __attribute__((always_inline)) static inline void ek_finish_4(int32_t a, int32_t b, int32_t c,
-                                                              int32_t d, const int32_t *channel,
+                                                              int32_t d, const int32_t *factor,
                                                               const ek_output_stage *stage,
                                                               int8_t *output, int32_t step) {
-    const int32_t multiplier = channel[1], shift = -channel[2];
+    const int32_t multiplier = factor[0], shift = -factor[1];
     if (!ek_is_short(multiplier, -shift) || !ek_is_full(stage)) {
         const int32_t sums[4] = {a, b, c, d};
-        ek_finish_any_4(sums, channel, stage, output, step);
+        ek_finish_any_4(sums, factor, stage, output, step);
         return;
     }
     const int32_t half = ek_half_of(stage, shift);

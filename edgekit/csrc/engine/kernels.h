@@ -73,7 +73,7 @@ extern const ek_kernels ek_engine_avx2;
 /* The fastest that this processor has. */
 const ek_kernels *ek_engine_best(void);
 
-/* Shared parts of the tables: portable functions that some variant keeps. */
+/* The portable functions. */
 void ek_group_q8_0(const uint8_t *groups, int32_t group_count, const ek_blocks *x, float *out,
                    int64_t out_stride);
 void ek_group_q4_0(const uint8_t *groups, int32_t group_count, const ek_blocks *x, float *out,

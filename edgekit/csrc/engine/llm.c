@@ -125,8 +125,8 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
     *loaded = planned;
     loaded->arena = arena;
     ek_engine_place(loaded, arena, &pinned);
-    loaded->kernels = loaded->options.kernels == EK_LLM_KERNELS_PORTABLE ? &ek_engine_portable
-                                                                         : ek_engine_best();
+    loaded->kernels =
+        loaded->options.kernels == EK_LLM_KERNELS_PORTABLE ? &ek_engine_portable : ek_engine_best();
     pthread_mutex_init(&loaded->lock, NULL);
     status = ek_weights_load(&loaded->weights, pinned, loaded->scratch[0].rows, &said);
     if (status == EK_STATUS_OK && loaded->options.threads > 1) {

@@ -93,8 +93,7 @@ class Core:
         if self.kernels is KernelSet.CORTEX_M_MVE:
             return self
         flags = (self.gcc_flags[0], "-mfloat-abi=soft")
-        zig_cpu = self.zig_cpu.partition("+")[0]
-        return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi", zig_cpu=zig_cpu)
+        return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi")
 
 
 def _mps2(name: str, arena: Span) -> Machine:
@@ -124,7 +123,7 @@ CORES = {
             "cortex-m4",
             ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m4+vfp4d16sp",
+            "cortex_m4",
             KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an386", _PSRAM),
         ),
@@ -132,7 +131,7 @@ CORES = {
             "cortex-m7",
             ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m7+fp_armv8d16",
+            "cortex_m7",
             KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an500", Span(0x60000000, 16 * MIB)),
         ),
@@ -140,7 +139,7 @@ CORES = {
             "cortex-m33",
             ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m33+fp_armv8d16sp",
+            "cortex_m33",
             KernelSet.CORTEX_M_DSP,
             Machine(
                 "mps2-an505",
@@ -156,7 +155,7 @@ CORES = {
             "cortex-m55",
             ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
             "thumb-freestanding-eabihf",
-            "cortex_m55+mve_fp+fp_armv8d16",
+            "cortex_m55+mve",
             KernelSet.CORTEX_M_MVE,
             Machine(
                 "mps3-an547",

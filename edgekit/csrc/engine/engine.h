@@ -36,6 +36,7 @@ typedef struct ek_activations {
     float *expert_outputs; /* experts_used x width */
     float *expert_weights; /* experts_used */
     int32_t *chosen;       /* experts_used */
+    uint8_t *needed;       /* experts, of the whole batch: 1 where some token chose it */
 } ek_activations;
 
 /* What one thread needs while it works on an item. */
@@ -74,7 +75,9 @@ struct ek_llm_engine {
     int64_t arena_bytes;
     ek_pool *pool;
     pthread_mutex_t lock; /* of evaluations and of opening sessions */
+    ek_division division;
     ek_weights weights;
+    ek_stream_counters counted; /* of the stream, in sessions already */
     ek_kv_shape kv_shape;
     ek_activations activations;
     ek_input input;
@@ -84,12 +87,15 @@ struct ek_llm_engine {
     float rope_magnitude; /* of cosine and sine, YaRN */
 };
 
-/* Fills in the options that are zero; refuses those out of range. */
-ek_status ek_engine_resolve(const ek_llm_model *model, const ek_llm_options *options,
-                            ek_llm_options *resolved, const ek_message *message);
-/* Lays the engine out in `arena`, or only counts where it is NULL. `engine` has its model and
- * options; its pointers and its budget are set. */
-void ek_engine_place(ek_llm_engine *engine, uint8_t *arena, uint8_t **pinned);
+/* budget.c: resolves the options, divides the weights between memory and storage, and lays the
+ * engine out without memory. EK_STATUS_BUDGET_TOO_SMALL: budget.minimum_bytes says what would do.
+ */
+ek_status ek_engine_plan(ek_llm_engine *engine, const ek_llm_model *model,
+                         const ek_llm_options *options, const ek_message *message);
+/* place.c: lays the engine out in `arena`, or only counts where it is NULL. `engine` has its model,
+ * options and division; its pointers and its budget are set. `*vectors` is where they are loaded.
+ */
+void ek_engine_place(ek_llm_engine *engine, uint8_t *arena, uint8_t **vectors);
 
 /* matmul.c: sets the input of the ek_matmul calls that follow. */
 void ek_set_input(ek_llm_engine *engine, const float *values, int32_t columns, int32_t tokens);

@@ -70,6 +70,17 @@ static void choose_experts(const ek_llm_facts *facts, float *probabilities, int3
     }
 }
 
+/* Tells storage which experts the tokens of this batch need. */
+static void route(ek_llm_engine *engine, const ek_layer *layer, int32_t tokens) {
+    const ek_llm_facts *facts = &engine->model->facts;
+    const ek_activations *a = &engine->activations;
+    memset(a->needed, 0, (size_t)facts->experts);
+    for (int64_t i = 0; i < (int64_t)tokens * facts->experts_used; i++) {
+        a->needed[a->chosen[i]] = 1;
+    }
+    ek_weights_route(&engine->weights, (int32_t)(layer - engine->model->layers), a->needed);
+}
+
 /* Runs one expert for the tokens that chose it, side by side. */
 static ek_status run_for_choosers(ek_llm_engine *engine, const ek_layer *layer, int32_t expert,
                                   int32_t tokens) {
@@ -109,6 +120,9 @@ static ek_status run_experts(ek_llm_engine *engine, const ek_layer *layer, int32
     for (int32_t t = 0; t < tokens && status == EK_STATUS_OK; t++) {
         choose_experts(facts, a->routing + (int64_t)t * facts->experts, a->chosen + t * used,
                        a->expert_weights + t * used);
+    }
+    if (status == EK_STATUS_OK) {
+        route(engine, layer, tokens);
     }
     for (int32_t e = 0; e < facts->experts && status == EK_STATUS_OK; e++) {
         status = run_for_choosers(engine, layer, e, tokens);

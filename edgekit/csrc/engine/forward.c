@@ -68,7 +68,8 @@ ek_status ek_forward(ek_llm_session *session, const int32_t *tokens, int32_t cou
                      float *logits) {
     ek_llm_engine *engine = session->engine;
     const ek_llm_model *model = engine->model;
-    ek_status status = embed(engine, tokens, count);
+    ek_status status = ek_weights_begin(&engine->weights, wanted > 0);
+    status = status == EK_STATUS_OK ? embed(engine, tokens, count) : status;
     ek_rope_angles(engine, session->position, count, engine->activations.angles);
     for (int32_t i = 0; i < model->facts.layers && status == EK_STATUS_OK; i++) {
         if (atomic_load(&session->cancelled)) {
@@ -82,6 +83,9 @@ ek_status ek_forward(ek_llm_session *session, const int32_t *tokens, int32_t cou
         ek_set_input(engine, engine->activations.normed, model->facts.width, wanted);
         status = ek_matmul(engine, &model->output, logits);
     }
-    session->position += status == EK_STATUS_OK ? count : 0;
+    if (status == EK_STATUS_OK) {
+        ek_weights_complete(&engine->weights);
+        session->position += count;
+    }
     return status;
 }

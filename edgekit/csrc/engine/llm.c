@@ -7,7 +7,7 @@
 #include "engine.h"
 
 _Static_assert(sizeof(ek_llm_facts) == 112, "ek_llm_facts");
-_Static_assert(sizeof(ek_llm_options) == 40, "ek_llm_options");
+_Static_assert(sizeof(ek_llm_options) == 48, "ek_llm_options");
 _Static_assert(sizeof(ek_llm_budget) == 72, "ek_llm_budget");
 _Static_assert(sizeof(ek_llm_counters) == 32, "ek_llm_counters");
 
@@ -60,24 +60,6 @@ ek_status ek_llm_describe(const ek_llm_model *model, ek_llm_facts *facts) {
     return EK_STATUS_OK;
 }
 
-static ek_status plan(const ek_llm_model *model, const ek_llm_options *options,
-                      ek_llm_engine *engine, const ek_message *message) {
-    memset(engine, 0, sizeof *engine);
-    engine->model = model;
-    ek_status status = ek_engine_resolve(model, options, &engine->options, message);
-    if (status != EK_STATUS_OK) {
-        return status;
-    }
-    ek_engine_place(engine, NULL, NULL);
-    int64_t limit = engine->options.memory_bytes;
-    if (limit != 0 && limit < engine->budget.minimum_bytes) {
-        return ek_report(message, EK_STATUS_BUDGET_TOO_SMALL,
-                         "%lld bytes are too few, at least %lld are needed", (long long)limit,
-                         (long long)engine->budget.minimum_bytes);
-    }
-    return EK_STATUS_OK;
-}
-
 ek_status ek_llm_plan(const ek_llm_model *model, const ek_llm_options *options,
                       ek_llm_budget *budget, char *message, size_t message_bytes) {
     ek_message said = start_message(message, message_bytes);
@@ -85,7 +67,7 @@ ek_status ek_llm_plan(const ek_llm_model *model, const ek_llm_options *options,
     if (model == NULL || options == NULL || budget == NULL) {
         return EK_STATUS_NULL_ARGUMENT;
     }
-    ek_status status = plan(model, options, &engine, &said);
+    ek_status status = ek_engine_plan(&engine, model, options, &said);
     *budget = engine.budget;
     return status;
 }
@@ -111,7 +93,7 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
         return EK_STATUS_NULL_ARGUMENT;
     }
     *engine = NULL;
-    ek_status status = plan(model, options, &planned, &said);
+    ek_status status = ek_engine_plan(&planned, model, options, &said);
     if (status != EK_STATUS_OK) {
         return status;
     }
@@ -121,14 +103,15 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
                          (long long)planned.arena_bytes);
     }
     ek_llm_engine *loaded = (ek_llm_engine *)(void *)arena;
-    uint8_t *pinned = NULL;
+    uint8_t *vectors = NULL;
     *loaded = planned;
     loaded->arena = arena;
-    ek_engine_place(loaded, arena, &pinned);
+    ek_engine_place(loaded, arena, &vectors);
+    loaded->budget.minimum_bytes = planned.budget.minimum_bytes;
     loaded->kernels =
         loaded->options.kernels == EK_LLM_KERNELS_PORTABLE ? &ek_engine_portable : ek_engine_best();
     pthread_mutex_init(&loaded->lock, NULL);
-    status = ek_weights_load(&loaded->weights, pinned, loaded->scratch[0].rows, &said);
+    status = ek_weights_load(&loaded->weights, vectors, loaded->scratch[0].rows, &said);
     if (status == EK_STATUS_OK && loaded->options.threads > 1) {
         loaded->pool = ek_pool_create(loaded->options.threads);
         if (loaded->pool == NULL) {
@@ -140,6 +123,7 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
         ek_llm_unload(loaded);
         return status;
     }
+    loaded->counted = ek_stream_count(&loaded->weights.stream);
     ek_rope_prepare(loaded);
     *engine = loaded;
     return EK_STATUS_OK;
@@ -149,6 +133,7 @@ void ek_llm_unload(ek_llm_engine *engine) {
     if (engine == NULL) {
         return;
     }
+    ek_weights_unload(&engine->weights);
     ek_pool_destroy(engine->pool);
     pthread_mutex_destroy(&engine->lock);
     munmap(engine->arena, (size_t)engine->arena_bytes);

@@ -16,6 +16,12 @@ static void *take(filling *f, int64_t count, int64_t bytes) {
     return place;
 }
 
+/* Storage past the page cache is read into whole pages. */
+static uint8_t *take_pages(filling *f, int64_t bytes) {
+    f->used = (f->used + EK_STORAGE_PAGE - 1) / EK_STORAGE_PAGE * EK_STORAGE_PAGE;
+    return take(f, bytes, 1);
+}
+
 typedef struct widest {
     int64_t row_bytes;
     int64_t columns;
@@ -43,8 +49,9 @@ static void place_tables(ek_llm_engine *engine, filling *f) {
     const ek_llm_model *model = engine->model;
     engine->sessions = take(f, engine->options.sessions, sizeof *engine->sessions);
     engine->weights.model = model;
-    engine->weights.matrices = take(f, model->matrix_count, sizeof(uint8_t *));
     engine->weights.vectors = take(f, model->vector_count, sizeof(float *));
+    engine->weights.first_chunks = take(f, model->matrix_count, sizeof(int32_t));
+    engine->weights.chunks = take(f, engine->division.count, sizeof(ek_chunk));
     engine->frequencies = take(f, model->rope.width / 2, sizeof(double));
     engine->scratch = take(f, engine->options.threads, sizeof *engine->scratch);
 }
@@ -59,6 +66,7 @@ static void place_experts(ek_llm_engine *engine, filling *f) {
     a->expert_outputs = take(f, used * facts->width, sizeof(float));
     a->expert_weights = take(f, used, sizeof(float));
     a->chosen = take(f, used, sizeof(int32_t));
+    a->needed = take(f, facts->experts, sizeof(uint8_t));
 }
 
 static void place_activations(ek_llm_engine *engine, filling *f) {
@@ -132,7 +140,21 @@ static void place_sessions(ek_llm_engine *engine, filling *f) {
     }
 }
 
-void ek_engine_place(ek_llm_engine *engine, uint8_t *arena, uint8_t **pinned) {
+static void place_stream(ek_llm_engine *engine, filling *f) {
+    ek_weights *weights = &engine->weights;
+    ek_stream *stream = &weights->stream;
+    if (!weights->is_streaming) {
+        return;
+    }
+    stream->timeout_ns = (int64_t)engine->options.storage_timeout_ms * 1000000;
+    stream->row_pages = take_pages(f, ek_slot_bytes(engine->model->embedding.row_bytes));
+    stream->slot_bytes = ek_slot_bytes(engine->division.largest_bytes);
+    for (int32_t i = 0; i < stream->slot_count; i++) {
+        stream->slots[i].pages = take_pages(f, stream->slot_bytes);
+    }
+}
+
+void ek_engine_place(ek_llm_engine *engine, uint8_t *arena, uint8_t **vectors) {
     const ek_llm_model *model = engine->model;
     ek_llm_budget *budget = &engine->budget;
     filling f = {arena, 0};
@@ -147,48 +169,18 @@ void ek_engine_place(ek_llm_engine *engine, uint8_t *arena, uint8_t **pinned) {
     start = f.used;
     place_sessions(engine, &f);
     budget->kv_bytes = f.used - start;
-    budget->pinned_bytes = ek_weights_pinned_bytes(model);
-    uint8_t *weights = take(&f, budget->pinned_bytes, 1);
+    start = f.used;
+    place_stream(engine, &f);
+    budget->stream_bytes = f.used - start;
+    start = f.used;
+    *vectors = take(&f, ek_weights_vector_bytes(model), 1);
+    uint8_t *pinned = take(&f, engine->division.pinned_bytes, 1);
+    budget->pinned_bytes = f.used - start;
+    if (arena != NULL) {
+        ek_weights_divide(&engine->weights, &engine->division, pinned);
+    }
     engine->arena_bytes = f.used;
     budget->total_bytes = f.used + model->heap_bytes;
     budget->touched_bytes_per_token = ek_weights_touched_bytes(model);
-    budget->minimum_bytes = budget->total_bytes;
-    if (pinned != NULL) {
-        *pinned = weights;
-    }
-}
-
-static int32_t chosen(int32_t given, int32_t otherwise) { return given == 0 ? otherwise : given; }
-
-ek_status ek_engine_resolve(const ek_llm_model *model, const ek_llm_options *options,
-                            ek_llm_options *resolved, const ek_message *message) {
-    const struct {
-        const char *name;
-        int64_t value;
-        int64_t limit;
-    } ranges[] = {
-        {"memory_bytes", options->memory_bytes, INT64_MAX},
-        {"block_bytes", options->block_bytes, (int64_t)1 << 30},
-        {"context", options->context, 1 << 24},
-        {"batch", options->batch, EK_MAX_BATCH},
-        {"sessions", options->sessions, EK_MAX_SESSIONS},
-        {"threads", options->threads, EK_MAX_THREADS},
-        {"kv_type", options->kv_type, EK_LLM_KV_Q8},
-        {"kernels", options->kernels, EK_LLM_KERNELS_PORTABLE},
-    };
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-        if (ranges[i].value < 0 || ranges[i].value > ranges[i].limit) {
-            return ek_report(message, EK_STATUS_INVALID_ARGUMENT, "%s is %lld, at most %lld",
-                             ranges[i].name, (long long)ranges[i].value,
-                             (long long)ranges[i].limit);
-        }
-    }
-    int32_t longest = model->facts.context < 1 << 24 ? model->facts.context : 1 << 24;
-    *resolved = *options;
-    resolved->block_bytes = options->block_bytes == 0 ? 1 << 20 : options->block_bytes;
-    resolved->context = chosen(options->context, longest);
-    resolved->batch = chosen(options->batch, 64);
-    resolved->sessions = chosen(options->sessions, 1);
-    resolved->threads = chosen(options->threads, 1);
-    return EK_STATUS_OK;
+    budget->read_bytes_per_token = engine->division.read_bytes_per_token;
 }

@@ -56,6 +56,24 @@ static ek_status evaluate(ek_llm_session *session, const int32_t *tokens, int32_
     return EK_STATUS_OK;
 }
 
+/* What was read ahead after the evaluation before is counted here, with its first use. */
+static ek_status evaluate_and_count(ek_llm_session *session, const int32_t *tokens, int32_t count,
+                                    int32_t all_logits, float *logits) {
+    ek_llm_engine *engine = session->engine;
+    ek_llm_counters *counters = &session->counters;
+    int64_t start = now_ns();
+    int32_t before = session->position;
+    ek_status status = evaluate(session, tokens, count, all_logits, logits);
+    ek_stream_counters sums = ek_stream_count(&engine->weights.stream);
+    int64_t wait_ns = sums.wait_ns - engine->counted.wait_ns;
+    counters->tokens += session->position - before;
+    counters->read_bytes += sums.read_bytes - engine->counted.read_bytes;
+    counters->wait_ns += wait_ns;
+    counters->compute_ns += now_ns() - start - wait_ns;
+    engine->counted = sums;
+    return status;
+}
+
 static ek_status check_tokens(const ek_llm_session *session, const int32_t *tokens, int32_t count,
                               const ek_message *message) {
     int32_t vocabulary = session->engine->model->facts.vocabulary_size;
@@ -79,6 +97,16 @@ static ek_status check_tokens(const ek_llm_session *session, const int32_t *toke
     return EK_STATUS_OK;
 }
 
+static void report_storage(const ek_llm_session *session, const ek_message *message) {
+    const ek_chunk *chunk = session->engine->weights.failed;
+    ek_report(message, EK_STATUS_IO,
+              "storage did not give %lld bytes of tensor %s at byte %lld of the model's file; the "
+              "session is at position %d",
+              chunk == NULL ? 0LL : (long long)chunk->bytes,
+              chunk == NULL ? "(any)" : chunk->matrix->name,
+              chunk == NULL ? 0LL : (long long)chunk->offset, (int)session->position);
+}
+
 ek_status ek_llm_eval(ek_llm_session *session, const int32_t *tokens, int32_t count,
                       int32_t all_logits, float *logits, char *message, size_t message_bytes) {
     ek_message said = {message, message_bytes};
@@ -91,11 +119,10 @@ ek_status ek_llm_eval(ek_llm_session *session, const int32_t *tokens, int32_t co
         return status;
     }
     pthread_mutex_lock(&session->engine->lock);
-    int64_t start = now_ns();
-    int32_t before = session->position;
-    status = evaluate(session, tokens, count, all_logits, logits);
-    session->counters.tokens += session->position - before;
-    session->counters.compute_ns += now_ns() - start;
+    status = evaluate_and_count(session, tokens, count, all_logits, logits);
+    if (status == EK_STATUS_IO) {
+        report_storage(session, &said);
+    }
     pthread_mutex_unlock(&session->engine->lock);
     if (status == EK_STATUS_CANCELLED) {
         atomic_store(&session->cancelled, 0);

@@ -10,17 +10,12 @@ static int64_t padded(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMEN
 
 static int64_t matrix_bytes(const ek_matrix *matrix) { return matrix->rows * matrix->row_bytes; }
 
-static void add_matrix(void *context, const ek_matrix *matrix) {
-    *(int64_t *)context += padded(matrix_bytes(matrix));
-}
-
 static void add_vector(void *context, const ek_vector *vector) {
     *(int64_t *)context += padded(vector->count * (int64_t)sizeof(float));
 }
 
-int64_t ek_weights_pinned_bytes(const ek_llm_model *model) {
+int64_t ek_weights_vector_bytes(const ek_llm_model *model) {
     int64_t bytes = 0;
-    ek_model_visit_matrices(model, add_matrix, &bytes);
     ek_model_visit_vectors(model, add_vector, &bytes);
     return bytes;
 }
@@ -31,6 +26,35 @@ static int is_interleaved(const ek_llm_model *model, const ek_matrix *matrix) {
            (matrix->index != model->embedding.index || model->facts.tied_embeddings);
 }
 
+typedef struct dividing {
+    ek_weights *weights;
+    uint8_t *arena;
+    int32_t count;
+} dividing;
+
+static void keep_chunk(void *context, const ek_chunk *chunk, int64_t place) {
+    dividing *d = context;
+    const ek_llm_model *model = d->weights->model;
+    ek_chunk *kept = &d->weights->chunks[d->count];
+    *kept = *chunk;
+    kept->pinned = place < 0 ? NULL : d->arena + place;
+    if (chunk->first_row == 0) {
+        d->weights->first_chunks[chunk->matrix->index] = d->count;
+    }
+    d->count++;
+    if (chunk->matrix == &model->layers[model->facts.layers - 1].attention_output) {
+        d->weights->attention_end = d->count;
+    }
+}
+
+void ek_weights_divide(ek_weights *weights, const ek_division *division, uint8_t *arena) {
+    dividing d = {weights, arena, 0};
+    weights->block_bytes = division->block_bytes;
+    ek_division_walk(division, weights->model, keep_chunk, &d);
+    weights->stream.chunks = weights->chunks;
+    weights->stream.chunk_count = d.count;
+}
+
 typedef struct loader {
     ek_weights *weights;
     const ek_message *message;
@@ -39,41 +63,20 @@ typedef struct loader {
     ek_status status;
 } loader;
 
-static int read_tensor(loader *l, void *out, int64_t bytes, int64_t offset, const char *name) {
-    if (ek_read_at(l->weights->model->gguf.file, out, (size_t)bytes, offset)) {
-        return 1;
-    }
+static void refuse_tensor(loader *l, const char *name, int64_t bytes, int64_t offset) {
     l->status =
         ek_report(l->message, EK_STATUS_IO, "tensor %s cannot be read: %lld bytes at byte %lld",
                   name, (long long)bytes, (long long)offset);
-    return 0;
-}
-
-static void load_matrix(void *context, const ek_matrix *matrix) {
-    loader *l = context;
-    uint8_t *place = l->next;
-    int64_t bytes = matrix_bytes(matrix);
-    if (l->status != EK_STATUS_OK || !read_tensor(l, place, bytes, matrix->offset, matrix->name)) {
-        return;
-    }
-    l->weights->matrices[matrix->index] = place;
-    l->next += padded(bytes);
-    if (!is_interleaved(l->weights->model, matrix)) {
-        return;
-    }
-    int64_t group_bytes = matrix->row_bytes * EK_ROW_GROUP;
-    for (int32_t row = 0; row + EK_ROW_GROUP <= matrix->rows; row += EK_ROW_GROUP) {
-        memcpy(l->scratch, place, (size_t)group_bytes);
-        ek_interleave_rows(matrix->type, l->scratch, matrix->columns, place);
-        place += group_bytes;
-    }
 }
 
 static void load_vector(void *context, const ek_vector *vector) {
     loader *l = context;
     int64_t row_bytes = vector->count * (int64_t)ek_type_find(vector->type)->bytes;
-    if (l->status != EK_STATUS_OK ||
-        !read_tensor(l, l->scratch, row_bytes, vector->offset, vector->name)) {
+    if (l->status != EK_STATUS_OK) {
+        return;
+    }
+    if (!ek_read_at(l->weights->model->gguf.file, l->scratch, (size_t)row_bytes, vector->offset)) {
+        refuse_tensor(l, vector->name, row_bytes, vector->offset);
         return;
     }
     float *place = (float *)(void *)l->next;
@@ -82,37 +85,129 @@ static void load_vector(void *context, const ek_vector *vector) {
     l->next += padded(vector->count * (int64_t)sizeof(float));
 }
 
-ek_status ek_weights_load(ek_weights *weights, uint8_t *arena, uint8_t *scratch,
+/* While streaming, past the page cache: that memory is somebody else's. */
+static int read_chunk(ek_weights *weights, const ek_chunk *chunk) {
+    const uint8_t *data = NULL;
+    if (weights->stream.slot_count == 0) {
+        return ek_read_at(weights->model->gguf.file, chunk->pinned, (size_t)chunk->bytes,
+                          chunk->offset);
+    }
+    if (!ek_stream_read(&weights->stream, weights->stream.slots[0].pages, chunk->offset,
+                        chunk->bytes, &data)) {
+        return 0;
+    }
+    memcpy(chunk->pinned, data, (size_t)chunk->bytes);
+    return 1;
+}
+
+static void load_chunk(loader *l, const ek_chunk *chunk) {
+    const ek_matrix *matrix = chunk->matrix;
+    if (!read_chunk(l->weights, chunk)) {
+        refuse_tensor(l, matrix->name, chunk->bytes, chunk->offset);
+        return;
+    }
+    if (!is_interleaved(l->weights->model, matrix)) {
+        return;
+    }
+    int64_t group_bytes = matrix->row_bytes * EK_ROW_GROUP;
+    uint8_t *place = chunk->pinned;
+    for (int32_t row = 0; row + EK_ROW_GROUP <= chunk->rows; row += EK_ROW_GROUP) {
+        memcpy(l->scratch, place, (size_t)group_bytes);
+        ek_interleave_rows(matrix->type, l->scratch, matrix->columns, place);
+        place += group_bytes;
+    }
+}
+
+ek_status ek_weights_load(ek_weights *weights, uint8_t *vectors, uint8_t *scratch,
                           const ek_message *message) {
-    loader l = {weights, message, arena, scratch, EK_STATUS_OK};
-    ek_model_visit_matrices(weights->model, load_matrix, &l);
+    loader l = {weights, message, vectors, scratch, EK_STATUS_OK};
+    int file = weights->model->gguf.file;
+    if (weights->is_streaming) {
+        l.status = ek_stream_start(&weights->stream, file, message);
+    }
     ek_model_visit_vectors(weights->model, load_vector, &l);
+    for (int32_t i = 0; i < weights->stream.chunk_count && l.status == EK_STATUS_OK; i++) {
+        if (weights->chunks[i].is_pinned) {
+            load_chunk(&l, &weights->chunks[i]);
+        }
+    }
     return l.status;
 }
 
-ek_status ek_weights_acquire(const ek_weights *weights, const ek_matrix *matrix, int32_t first_row,
+void ek_weights_unload(ek_weights *weights) { ek_stream_stop(&weights->stream); }
+
+ek_status ek_weights_begin(ek_weights *weights, int whole) {
+    if (weights->stream.slot_count == 0) {
+        return EK_STATUS_OK;
+    }
+    return ek_stream_begin(&weights->stream,
+                           whole ? weights->stream.chunk_count : weights->attention_end);
+}
+
+void ek_weights_complete(ek_weights *weights) {
+    if (weights->stream.slot_count > 0) {
+        ek_stream_complete(&weights->stream);
+    }
+}
+
+void ek_weights_route(ek_weights *weights, int32_t layer, const uint8_t *chosen) {
+    if (weights->stream.slot_count > 0) {
+        ek_stream_route(&weights->stream, layer, chosen);
+    }
+}
+
+static int32_t chunk_of(const ek_weights *weights, const ek_matrix *matrix, int32_t row) {
+    int32_t first = weights->first_chunks[matrix->index];
+    int is_whole = weights->chunks[first].rows == matrix->rows;
+    return first + (is_whole ? 0 : row / ek_chunk_rows(matrix, weights->block_bytes));
+}
+
+ek_status ek_weights_acquire(ek_weights *weights, const ek_matrix *matrix, int32_t first_row,
                              ek_span *span) {
-    span->data = weights->matrices[matrix->index] + first_row * matrix->row_bytes;
-    span->first_row = first_row;
-    span->rows = matrix->rows - first_row;
+    int32_t index = chunk_of(weights, matrix, first_row);
+    const ek_chunk *chunk = &weights->chunks[index];
+    *span = (ek_span){.first_row = first_row, .rows = chunk->rows};
+    if (!chunk->is_pinned) {
+        span->is_streamed = 1;
+        ek_status status = ek_stream_take(&weights->stream, index, &span->data);
+        weights->failed = status == EK_STATUS_OK ? NULL : chunk;
+        return status;
+    }
+    span->data = chunk->pinned;
     span->interleaved = is_interleaved(weights->model, matrix);
+    while (first_row + span->rows < matrix->rows &&
+           chunk[1].pinned == chunk->pinned + chunk->bytes) {
+        chunk++;
+        span->rows += chunk->rows;
+    }
     return EK_STATUS_OK;
 }
 
-void ek_weights_release(const ek_weights *weights, const ek_span *span) {
-    (void)weights;
-    (void)span;
+void ek_weights_release(ek_weights *weights, const ek_span *span) {
+    if (span->is_streamed) {
+        ek_stream_give(&weights->stream);
+    }
 }
 
-ek_status ek_weights_read_row(const ek_weights *weights, const ek_matrix *matrix, int32_t row,
+ek_status ek_weights_read_row(ek_weights *weights, const ek_matrix *matrix, int32_t row,
                               uint8_t *scratch) {
-    const uint8_t *data = weights->matrices[matrix->index];
-    int32_t first = row / EK_ROW_GROUP * EK_ROW_GROUP;
-    if (is_interleaved(weights->model, matrix) && first + EK_ROW_GROUP <= matrix->rows) {
-        ek_extract_row(matrix->type, data + first * matrix->row_bytes, matrix->columns, row - first,
-                       scratch);
+    const ek_chunk *chunk = &weights->chunks[chunk_of(weights, matrix, row)];
+    const uint8_t *data = chunk->pinned;
+    int32_t inside = row - chunk->first_row;
+    int32_t group = inside / EK_ROW_GROUP * EK_ROW_GROUP;
+    if (!chunk->is_pinned) {
+        int64_t offset = matrix->offset + row * matrix->row_bytes;
+        ek_stream *stream = &weights->stream;
+        if (!ek_stream_read(stream, stream->row_pages, offset, matrix->row_bytes, &data)) {
+            weights->failed = chunk;
+            return EK_STATUS_IO;
+        }
+        memcpy(scratch, data, (size_t)matrix->row_bytes);
+    } else if (is_interleaved(weights->model, matrix) && group + EK_ROW_GROUP <= chunk->rows) {
+        ek_extract_row(matrix->type, data + group * matrix->row_bytes, matrix->columns,
+                       inside - group, scratch);
     } else {
-        memcpy(scratch, data + row * matrix->row_bytes, (size_t)matrix->row_bytes);
+        memcpy(scratch, data + inside * matrix->row_bytes, (size_t)matrix->row_bytes);
     }
     return EK_STATUS_OK;
 }

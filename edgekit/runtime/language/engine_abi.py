@@ -72,6 +72,8 @@ class COptions(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("kv_type", ctypes.c_int32),
         ("kernels", ctypes.c_int32),
+        ("storage_timeout_ms", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
     )
 
 

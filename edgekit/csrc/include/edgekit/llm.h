@@ -69,13 +69,15 @@ typedef enum ek_llm_kernels {
 /* Zero in every field is a valid choice: everything in memory, one session, one thread. */
 typedef struct ek_llm_options {
     int64_t memory_bytes; /* hard limit of everything held; 0: none, all weights are pinned */
-    int64_t block_bytes;  /* of one read while streaming; 0: 1 MiB */
+    int64_t block_bytes;  /* of one read while streaming; 0: 64 KiB to 1 MiB, by memory_bytes */
     int32_t context;      /* positions of a session; 0: the model's */
     int32_t batch;        /* tokens computed at once; 0: 64 */
     int32_t sessions;     /* open at the same time; 0: 1 */
     int32_t threads;      /* 0: 1 */
     int32_t kv_type;      /* ek_llm_kv_type */
     int32_t kernels;      /* ek_llm_kernels */
+    int32_t storage_timeout_ms; /* of one read while streaming; 0: 30 s */
+    int32_t reserved;           /* 0 */
 } ek_llm_options;
 
 typedef struct ek_llm_budget {

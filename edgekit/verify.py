@@ -102,16 +102,21 @@ def _step_problems(plan: Plan, graph: Graph) -> Iterator[str]:
 
 
 def _size_problems(plan: Plan, graph: Graph) -> Iterator[str]:
-    """Each buffer has the bytes of its tensor, or of its node's scratch memory."""
+    """Each buffer has the bytes of its tensor, or of its node's scratch memory.
+
+    Plans that do not say for which kernels they are have scratch memory for the neediest.
+    """
     nodes = {node.name: node for node in graph.nodes}
     for buffer in plan.buffers:
         if buffer.kind == "scratch":
             node = nodes.get(buffer.tensor.removesuffix(":scratch"))
             needed = _scratch_bytes(plan, graph, node) if node else -1
+            is_right = 0 <= needed <= buffer.size_bytes
         else:
             tensor = graph.tensors.get(buffer.tensor)
             needed = tensor.size_bytes if tensor and not tensor.is_constant else -1
-        if needed != buffer.size_bytes:
+            is_right = needed == buffer.size_bytes
+        if not is_right:
             yield f"buffer {buffer.tensor} has {buffer.size_bytes:,} bytes, needs {needed:,}"
 
 

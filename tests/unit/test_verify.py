@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 
 from edgekit.errors import ExecutionError, InternalError
 from edgekit.graph import Graph
+from edgekit.ops import registry
 from edgekit.ops.evaluate import evaluate
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.package import plan_from_json, plan_to_json
 from edgekit.plan import Compute, Move, Plan, PlannedBuffer, Repeat
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
 from edgekit.runtime.reference import ReferenceRunner
 from edgekit.verify import find_problems, verify_plan
+from tests.single_node_graphs import graph_of
 from tests.small_graphs import Builder, chain, random_graphs, random_inputs, residual
 
 BOARD = "stm32f746"
@@ -159,3 +164,22 @@ def test_arena_execution_equals_the_plain_evaluator(graph: Graph) -> None:
     result = ReferenceRunner(graph, planned(graph)).run(inputs)
     for name, expected in evaluate(graph, inputs).items():
         assert (result.outputs[name] == expected).all()
+
+
+def test_scratch_memory_must_suffice_for_the_kernels_of_the_plan() -> None:
+    case = next(c for c in registry()["conv2d"].cases() if c.id == "int8_channel_same3x3")
+    graph, _ = graph_of("conv2d", case)
+    profile = load_profile(BOARD)
+    needy = build_plan(graph, profile, executor="reference", kernels=KernelSet.CORTEX_M_DSP)
+    assert not list(find_problems(needy, graph))
+    assert not list(find_problems(replace(needy, kernels=KernelSet.PORTABLE), graph))
+    modest = build_plan(graph, profile, executor="reference")
+    problems = list(find_problems(replace(modest, kernels=KernelSet.CORTEX_M_DSP), graph))
+    assert any("scratch" in problem for problem in problems)
+
+
+def test_a_plan_that_names_no_kernels_is_for_the_portable_ones() -> None:
+    stored = msgspec.json.decode(plan_to_json(planned(chain())))
+    assert stored.pop("kernels") == "portable"
+    read = plan_from_json(msgspec.json.encode(stored), where="plan.json")
+    assert read.kernels is KernelSet.PORTABLE

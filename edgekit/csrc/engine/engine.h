@@ -68,7 +68,9 @@ typedef struct ek_input {
 
 struct ek_llm_engine {
     const ek_llm_model *model;
+    ek_llm_model *held; /* the same, closed with the engine */
     const ek_kernels *kernels;
+    _Atomic int32_t users;  /* whoever loaded it, and open sessions */
     ek_llm_options options; /* without zeros */
     ek_llm_budget budget;
     uint8_t *arena;

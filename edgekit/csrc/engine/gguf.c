@@ -150,11 +150,14 @@ static ek_status take_value(reader *r, ek_gguf_value *value) {
         return status;
     }
     if (value->type == EK_GGUF_ARRAY) {
-        return take_array(r, value);
+        status = take_array(r, value);
+        value->bytes = r->position - value->offset;
+        return status;
     }
     if (value->type == EK_GGUF_STRING) {
         status = take(r, &value->count, sizeof value->count);
         value->offset = r->position;
+        value->bytes = (int64_t)value->count;
         return status == EK_STATUS_OK ? skip(r, value->count) : status;
     }
     size_t bytes = scalar_bytes(value->type);

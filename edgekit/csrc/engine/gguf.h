@@ -33,6 +33,7 @@ typedef struct ek_gguf_value {
     uint32_t element_type; /* of an array */
     uint64_t count;        /* elements of an array, bytes of a string */
     int64_t offset;        /* in the file: contents of an array or a string */
+    int64_t bytes;         /* of the contents */
     uint64_t bits;         /* of a scalar, zero-extended */
 } ek_gguf_value;
 

@@ -28,6 +28,7 @@ ek_status ek_llm_open(const char *path, ek_llm_model **model, char *message, siz
     if (opened == NULL) {
         return ek_report(&said, EK_STATUS_OUT_OF_MEMORY, "no memory for the model");
     }
+    atomic_init(&opened->users, 1);
     ek_status status = ek_gguf_open(path, &opened->gguf, &said);
     status = status == EK_STATUS_OK ? ek_model_read_facts(opened, &said) : status;
     status = status == EK_STATUS_OK ? ek_model_find_tensors(opened, &said) : status;
@@ -41,13 +42,15 @@ ek_status ek_llm_open(const char *path, ek_llm_model **model, char *message, siz
 }
 
 void ek_llm_close(ek_llm_model *model) {
-    if (model == NULL) {
+    if (model == NULL || atomic_fetch_sub(&model->users, 1) > 1) {
         return;
     }
     for (int32_t i = 0; model->layers != NULL && i < model->facts.layers; i++) {
         free(model->layers[i].experts);
     }
     free(model->layers);
+    free(model->pieces);
+    free(model->piece_starts);
     ek_gguf_close(&model->gguf);
     free(model);
 }
@@ -85,8 +88,8 @@ static uint8_t *take_arena(int64_t bytes) {
     return memory;
 }
 
-ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
-                      ek_llm_engine **engine, char *message, size_t message_bytes) {
+ek_status ek_llm_load(ek_llm_model *model, const ek_llm_options *options, ek_llm_engine **engine,
+                      char *message, size_t message_bytes) {
     ek_message said = start_message(message, message_bytes);
     ek_llm_engine planned;
     if (model == NULL || options == NULL || engine == NULL) {
@@ -106,6 +109,9 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
     uint8_t *vectors = NULL;
     *loaded = planned;
     loaded->arena = arena;
+    atomic_init(&loaded->users, 1);
+    loaded->held = model;
+    atomic_fetch_add(&model->users, 1);
     ek_engine_place(loaded, arena, &vectors);
     loaded->budget.minimum_bytes = planned.budget.minimum_bytes;
     loaded->kernels =
@@ -130,13 +136,15 @@ ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
 }
 
 void ek_llm_unload(ek_llm_engine *engine) {
-    if (engine == NULL) {
+    if (engine == NULL || atomic_fetch_sub(&engine->users, 1) > 1) {
         return;
     }
+    ek_llm_model *held = engine->held;
     ek_weights_unload(&engine->weights);
     ek_pool_destroy(engine->pool);
     pthread_mutex_destroy(&engine->lock);
     munmap(engine->arena, (size_t)engine->arena_bytes);
+    ek_llm_close(held);
 }
 
 const char *ek_llm_kernels_name(const ek_llm_engine *engine) { return engine->kernels->name; }

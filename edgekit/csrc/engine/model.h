@@ -2,6 +2,7 @@
 #ifndef EDGEKIT_ENGINE_MODEL_H
 #define EDGEKIT_ENGINE_MODEL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "edgekit/llm.h"
@@ -73,6 +74,7 @@ typedef struct ek_rope {
 } ek_rope;
 
 struct ek_llm_model {
+    _Atomic int32_t users; /* whoever opened it, and engines */
     ek_gguf gguf;
     ek_llm_facts facts;
     ek_feed_forward feed_forward;
@@ -85,6 +87,8 @@ struct ek_llm_model {
     int32_t matrix_count;
     int32_t vector_count;
     int64_t heap_bytes;
+    uint8_t *pieces;       /* tokenizer.ggml.tokens, read when a token's text is first asked for */
+    int64_t *piece_starts; /* in it: length and bytes of each token */
 };
 
 /* Fills facts, rope and the like from the key-value pairs. */

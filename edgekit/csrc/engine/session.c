@@ -16,6 +16,7 @@ ek_status ek_llm_session_open(ek_llm_engine *engine, ek_llm_session **session) {
             free_one->position = 0;
             atomic_store(&free_one->cancelled, 0);
             memset(&free_one->counters, 0, sizeof free_one->counters);
+            atomic_fetch_add(&engine->users, 1);
             *session = free_one;
         }
     }
@@ -28,6 +29,7 @@ void ek_llm_session_close(ek_llm_session *session) {
         pthread_mutex_lock(&session->engine->lock);
         session->is_open = 0;
         pthread_mutex_unlock(&session->engine->lock);
+        ek_llm_unload(session->engine);
     }
 }
 

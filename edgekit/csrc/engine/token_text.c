@@ -6,7 +6,6 @@
 
 /* Token types of tokenizer.ggml.token_type (llama.h of llama.cpp, LLAMA_TOKEN_TYPE_...). */
 enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
-enum { MAX_PIECE_BYTES = 1 << 16 };
 
 typedef struct sink {
     char *text;
@@ -83,20 +82,35 @@ static void put_sentencepiece(sink *s, const uint8_t *piece, size_t bytes, int t
     }
 }
 
-/* Walks through the strings of the file; the caller frees *piece. */
-static int read_piece(const ek_gguf *gguf, const ek_gguf_value *tokens, int32_t token,
-                      uint8_t **piece, size_t *bytes) {
-    int64_t at = tokens->offset;
-    uint64_t length = 0;
-    for (int32_t i = 0; i <= token; i++) {
-        if (!ek_read_at(gguf->file, &length, sizeof length, at) || length > MAX_PIECE_BYTES) {
-            return 0;
-        }
-        at += (int64_t)(sizeof length + (i < token ? length : 0));
+/* Reads the vocabulary once; the header was checked, so that its strings fill the bytes exactly. */
+static ek_status read_pieces(ek_llm_model *model, const ek_gguf_value *tokens) {
+    if (model->pieces != NULL) {
+        return EK_STATUS_OK;
     }
-    *bytes = (size_t)length;
-    *piece = malloc(*bytes + 1);
-    return *piece != NULL && ek_read_at(gguf->file, *piece, *bytes, at);
+    uint8_t *pieces = malloc((size_t)tokens->bytes + 1);
+    int64_t *starts = malloc((size_t)(tokens->count + 1) * sizeof *starts);
+    if (pieces == NULL || starts == NULL ||
+        !ek_read_at(model->gguf.file, pieces, (size_t)tokens->bytes, tokens->offset)) {
+        ek_status status =
+            pieces == NULL || starts == NULL ? EK_STATUS_OUT_OF_MEMORY : EK_STATUS_IO;
+        free(pieces);
+        free(starts);
+        return status;
+    }
+    int64_t at = 0;
+    for (uint64_t i = 0; i < tokens->count; i++) {
+        uint64_t length = 0;
+        starts[i] = at;
+        if (tokens->bytes - at >= (int64_t)sizeof length) {
+            memcpy(&length, pieces + at, sizeof length);
+            at += (int64_t)sizeof length;
+        }
+        at += length > (uint64_t)(tokens->bytes - at) ? tokens->bytes - at : (int64_t)length;
+    }
+    starts[tokens->count] = tokens->bytes;
+    model->pieces = pieces;
+    model->piece_starts = starts;
+    return EK_STATUS_OK;
 }
 
 static int read_type(const ek_gguf *gguf, int32_t token) {
@@ -130,19 +144,20 @@ ek_status ek_llm_token_text(ek_llm_model *model, int32_t token, char *text, size
     if (type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_UNUSED) {
         return EK_STATUS_OK;
     }
-    uint8_t *piece = NULL;
-    size_t bytes = 0;
-    sink s = {text, capacity, 0};
-    if (!read_piece(gguf, tokens, token, &piece, &bytes)) {
-        free(piece);
-        return EK_STATUS_IO;
+    ek_status status = read_pieces(model, tokens);
+    if (status != EK_STATUS_OK) {
+        return status;
     }
+    sink s = {text, capacity, 0};
+    int64_t start = model->piece_starts[token] + (int64_t)sizeof(uint64_t);
+    int64_t end = model->piece_starts[token + 1];
+    size_t bytes = end > start ? (size_t)(end - start) : 0;
+    const uint8_t *piece = model->pieces + start;
     if (strcmp(name, "gpt2") == 0) {
         put_gpt2(&s, piece, bytes);
     } else {
         put_sentencepiece(&s, piece, bytes, type);
     }
-    free(piece);
     *size_bytes = s.size;
     return EK_STATUS_OK;
 }

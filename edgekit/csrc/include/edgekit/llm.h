@@ -84,7 +84,7 @@ typedef struct ek_llm_budget {
     int64_t pinned_bytes;     /* weights that stay in memory */
     int64_t stream_bytes;     /* buffers for the weights that are read again for each token */
     int64_t kv_bytes;         /* caches of all sessions */
-    int64_t activation_bytes; /* everything between two layers, logits included */
+    int64_t activation_bytes; /* everything between two layers, and scratch */
     int64_t table_bytes;      /* tables of the model and the engine */
     int64_t total_bytes;      /* the sum of the above */
     int64_t touched_bytes_per_token; /* weights that the computation of one token reads */
@@ -107,7 +107,7 @@ typedef struct ek_llm_counters {
  */
 EK_API ek_status ek_llm_open(const char *path, ek_llm_model **model, char *message,
                              size_t message_bytes);
-/* Engines loaded from the model must be gone. NULL is allowed. */
+/* The model's memory is given back when the last engine loaded from it is gone. NULL is allowed. */
 EK_API void ek_llm_close(ek_llm_model *model);
 EK_API ek_status ek_llm_describe(const ek_llm_model *model, ek_llm_facts *facts);
 
@@ -116,11 +116,10 @@ EK_API ek_status ek_llm_describe(const ek_llm_model *model, ek_llm_facts *facts)
 EK_API ek_status ek_llm_plan(const ek_llm_model *model, const ek_llm_options *options,
                              ek_llm_budget *budget, char *message, size_t message_bytes);
 
-/* Takes budget.total_bytes of memory and reads the pinned weights. The model must outlive the
- * engine. */
-EK_API ek_status ek_llm_load(const ek_llm_model *model, const ek_llm_options *options,
+/* Takes budget.total_bytes of memory and reads the pinned weights. */
+EK_API ek_status ek_llm_load(ek_llm_model *model, const ek_llm_options *options,
                              ek_llm_engine **engine, char *message, size_t message_bytes);
-/* Sessions of the engine must be closed. NULL is allowed. */
+/* The engine's memory is given back when its last session is closed. NULL is allowed. */
 EK_API void ek_llm_unload(ek_llm_engine *engine);
 /* Name of the kernels in use: "portable", "avx2", ... */
 EK_API const char *ek_llm_kernels_name(const ek_llm_engine *engine);
@@ -158,9 +157,10 @@ EK_API ek_status ek_llm_save(const ek_llm_session *session, const char *path, ch
 EK_API ek_status ek_llm_restore(ek_llm_session *session, const char *path, char *message,
                                 size_t message_bytes);
 
-/* The bytes that a token stands for, without termination. *size_bytes is the whole length, also
- * where it is more than `capacity` and only the first bytes were written. Control tokens stand for
- * nothing. EK_STATUS_UNSUPPORTED: the file has no vocabulary that the engine knows. */
+/* The bytes that a token stands for, without termination. Used by one thread at a time. *size_bytes
+ * is the whole length, also where it is more than `capacity` and only the first bytes were written.
+ * Control tokens stand for nothing. EK_STATUS_UNSUPPORTED: the file has no vocabulary that the
+ * engine knows. */
 EK_API ek_status ek_llm_token_text(ek_llm_model *model, int32_t token, char *text, size_t capacity,
                                    size_t *size_bytes);
 

@@ -15,10 +15,13 @@ from edgekit.cli.output import common_options, print_json
 @common_options
 def command(package: Path, out: Path, as_json: bool, quiet: bool) -> None:
     """Write the report of PACKAGE as one self-contained HTML file."""
+    from edgekit.language_package import is_language_package, open_language_package
     from edgekit.package import open_package
     from edgekit.report.page import write_report
 
-    path = write_report(open_package(package), out)
+    is_language = is_language_package(package)
+    opened = open_language_package(package) if is_language else open_package(package)
+    path = write_report(opened, out)
     if as_json:
         print_json({"report": str(path), "bytes": path.stat().st_size})
     else:

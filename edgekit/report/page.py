@@ -10,10 +10,12 @@ from pathlib import Path
 
 from edgekit.emulators import stated_error
 from edgekit.errors import UsageError
+from edgekit.language_package import LanguagePackage
 from edgekit.package import Package
 from edgekit.pipeline.firmware_files import packaged_image
 from edgekit.plan import Compute, Move, Step
 from edgekit.report.firmware_map import firmware_section
+from edgekit.report.language import language_body
 from edgekit.report.memory_map import memory_map
 from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
 from edgekit.report.tables import html_table
@@ -21,8 +23,8 @@ from edgekit.report.timeline import timeline
 from edgekit.units import format_seconds
 
 
-def write_report(package: Package, path: Path) -> Path:
-    """Write the report of a package as one HTML file that needs no network.
+def write_report(package: Package | LanguagePackage, path: Path) -> Path:
+    """Write the report of a package of any kind as one HTML file that needs no network.
 
     The file appears complete or not at all.
 
@@ -42,26 +44,30 @@ def write_report(package: Package, path: Path) -> Path:
     return path
 
 
-def render(package: Package) -> str:
+def render(package: Package | LanguagePackage) -> str:
     """Return the report of a package as HTML."""
-    manifest, plan = package.manifest, package.plan
+    manifest = package.manifest
     style = resources.files("edgekit.report").joinpath("style.css").read_text(encoding="utf-8")
     title = f"{manifest.name} on {manifest.device}"
-    body = "\n".join(
+    body = language_body(package) if isinstance(package, LanguagePackage) else _body(package)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
+        f"<body><main><h1>{escape(title)}</h1>\n{body}</main></body></html>\n"
+    )
+
+
+def _body(package: Package) -> str:
+    manifest, plan = package.manifest, package.plan
+    return "\n".join(
         [
-            f"<h1>{escape(title)}</h1>",
             f'<p class="sub">executed by {escape(plan.executor)}; '
             f"{manifest.model.parameters:,} parameters, {manifest.model.macs:,} "
             f"multiply-accumulates, {escape(_interface(package))}</p>",
             tiles(package),
             *_sections(package),
         ]
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head>"
-        f"<body><main>{body}</main></body></html>\n"
     )
 
 

@@ -19,7 +19,7 @@ static ek_status resolve(const ek_llm_model *model, const ek_llm_options *option
         {"batch", options->batch, EK_MAX_BATCH},
         {"sessions", options->sessions, EK_MAX_SESSIONS},
         {"threads", options->threads, EK_MAX_THREADS},
-        {"kv_type", options->kv_type, EK_LLM_KV_Q8},
+        {"kv_type", options->kv_type, EK_LLM_KV_F32},
         {"kernels", options->kernels, EK_LLM_KERNELS_PORTABLE},
         {"storage_timeout_ms", options->storage_timeout_ms, 1 << 30},
     };

@@ -7,7 +7,7 @@
 #include "scalar_math.h"
 
 static int64_t element_bytes(const ek_kv_shape *shape) {
-    return shape->type == EK_LLM_KV_Q8 ? 1 : 2;
+    return shape->type == EK_LLM_KV_Q8 ? 1 : shape->type == EK_LLM_KV_F16 ? 2 : 4;
 }
 
 static int64_t head_bytes(const ek_kv_shape *shape) {
@@ -43,6 +43,17 @@ static void store_f16(const ek_kv_shape *shape, const ek_kv_head *head, int32_t 
     }
 }
 
+static void store_f32(const ek_kv_shape *shape, const ek_kv_head *head, int32_t position,
+                      const float *key, const float *value) {
+    int64_t width = shape->head_width;
+    float *keys = (float *)(void *)head->keys + position / 8 * width * 8 + position % 8;
+    float *values = (float *)(void *)head->values + position * width;
+    for (int64_t i = 0; i < width; i++) {
+        keys[i * 8] = key[i];
+        values[i] = value[i];
+    }
+}
+
 static float quantize(const float *x, int64_t count, uint8_t *out, int64_t stride) {
     float limit = 0.0f;
     for (int64_t i = 0; i < count; i++) {
@@ -61,8 +72,12 @@ static float quantize(const float *x, int64_t count, uint8_t *out, int64_t strid
 void ek_kv_store(const ek_kv_shape *shape, const ek_kv_head *head, int32_t position,
                  const float *key, const float *value) {
     int64_t width = shape->head_width;
-    if (shape->type != EK_LLM_KV_Q8) {
+    if (shape->type == EK_LLM_KV_F16) {
         store_f16(shape, head, position, key, value);
+        return;
+    }
+    if (shape->type == EK_LLM_KV_F32) {
+        store_f32(shape, head, position, key, value);
         return;
     }
     uint8_t *keys = head->keys + position / 8 * width * 8 + position % 8;
@@ -96,6 +111,11 @@ void ek_kv_load(const ek_kv_shape *shape, const ek_kv_head *head, const ek_kerne
         return;
     }
     int64_t at = first * shape->head_width;
+    if (shape->type == EK_LLM_KV_F32) {
+        memcpy(tile->keys, (float *)(void *)head->keys + at, (size_t)count * sizeof(float));
+        memcpy(tile->values, (float *)(void *)head->values + at, (size_t)count * sizeof(float));
+        return;
+    }
     kernels->half_to_float((const uint16_t *)(void *)head->keys + at, count, tile->keys);
     kernels->half_to_float((const uint16_t *)(void *)head->values + at, count, tile->values);
 }

@@ -22,7 +22,7 @@ typedef struct ek_kv_shape {
 typedef struct ek_kv_head {
     uint8_t *keys;
     uint8_t *values;
-    float *key_scales; /* NULL for f16 */
+    float *key_scales; /* NULL but for 8 bits */
     float *value_scales;
 } ek_kv_head;
 

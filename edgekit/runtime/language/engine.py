@@ -111,7 +111,7 @@ class LanguageModel(_Owner):
             Tokens computed at once while a prompt is read.
         sessions, threads : int
             Open at the same time; computing threads.
-        kv : {"f16", "q8"}
+        kv : {"f16", "q8", "f32"}
             Type of the KV cache.
         block_bytes : int, optional
             Of one read while streaming.

@@ -21,7 +21,7 @@ from edgekit.native import load_library
 MESSAGE_BYTES = 512
 """``EK_LLM_MESSAGE_BYTES``."""
 
-KV_TYPES = {"f16": 0, "q8": 1}
+KV_TYPES = {"f16": 0, "q8": 1, "f32": 2}
 """``ek_llm_kv_type``."""
 
 KERNELS = {"best": 0, "portable": 1}

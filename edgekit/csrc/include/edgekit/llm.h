@@ -58,7 +58,8 @@ typedef struct ek_llm_facts {
 
 typedef enum ek_llm_kv_type {
     EK_LLM_KV_F16 = 0,
-    EK_LLM_KV_Q8 = 1 /* 8 bits, one scale for each head and position */
+    EK_LLM_KV_Q8 = 1, /* 8 bits, one scale for each head and position */
+    EK_LLM_KV_F32 = 2
 } ek_llm_kv_type;
 
 typedef enum ek_llm_kernels {

@@ -62,8 +62,9 @@ def write_language_model(
     context: int = 128,
     seed: int = 1,
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0,
+    endless: bool = False,
 ) -> Path:
-    """Write a Llama-shaped model of two layers."""
+    """Write a Llama-shaped model of two layers; an endless one never ends its text by itself."""
     words = words or spm_words()
     shape = Shape(vocabulary=len(words.tokens), context=context)
     writer = gguf.GGUFWriter(path, shape.architecture)
@@ -80,6 +81,11 @@ def write_language_model(
     if template:
         writer.add_chat_template(template)
     for name, tensor in random_tensors(shape, seed).items():
+        if name == "output.weight" and endless:
+            # Against the spread of the other logits, 0 is as good as never.
+            ends = [number for number, kind in enumerate(words.kinds) if kind == CONTROL]
+            tensor *= 4
+            tensor[ends] = 0
         if tensor.ndim == 1:
             writer.add_tensor(name, tensor)
         else:

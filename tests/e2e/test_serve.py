@@ -33,7 +33,7 @@ LONG = 12_000
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("serve") / "tiny.gguf"
-    return write_language_model(path, bpe_words(), context=2 * LONG)
+    return write_language_model(path, bpe_words(), context=2 * LONG, endless=True)
 
 
 @pytest.fixture(scope="module")

@@ -137,11 +137,14 @@ class LanguageModel(_Owner):
         kv: str = "f16",
         block_bytes: int | None = None,
         kernels: str = "best",
+        storage_timeout_s: float = 30.0,
     ) -> LanguageEngine:
         """Take the memory and read the pinned weights. Options as for :meth:`plan`.
 
         Parameters
         ----------
+        storage_timeout_s : float
+            How long one read may take while streaming before an evaluation fails.
         kernels : {"best", "portable"}
             Variant of the kernels; results do not depend on it.
 
@@ -157,6 +160,7 @@ class LanguageModel(_Owner):
         options = _options(
             memory_bytes, context, batch, sessions, threads, kv, block_bytes, kernels
         )
+        options.storage_timeout_ms = max(round(storage_timeout_s * 1000), 1)
         budget = self._plan(options)
         message, handle = _Message(), ctypes.c_void_p()
         status = abi.language_library().ek_llm_load(

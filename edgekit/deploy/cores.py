@@ -93,7 +93,8 @@ class Core:
         if self.kernels is KernelSet.CORTEX_M_MVE:
             return self
         flags = (self.gcc_flags[0], "-mfloat-abi=soft")
-        return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi")
+        zig_cpu = self.zig_cpu.partition("+")[0]
+        return replace(self, gcc_flags=flags, zig_target="thumb-freestanding-eabi", zig_cpu=zig_cpu)
 
 
 def _mps2(name: str, arena: Span) -> Machine:
@@ -123,7 +124,7 @@ CORES = {
             "cortex-m4",
             ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m4",
+            "cortex_m4+vfp4d16sp",
             KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an386", _PSRAM),
         ),
@@ -131,7 +132,7 @@ CORES = {
             "cortex-m7",
             ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m7",
+            "cortex_m7+fp_armv8d16",
             KernelSet.CORTEX_M_DSP,
             _mps2("mps2-an500", Span(0x60000000, 16 * MIB)),
         ),
@@ -139,7 +140,7 @@ CORES = {
             "cortex-m33",
             ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m33",
+            "cortex_m33+fp_armv8d16sp",
             KernelSet.CORTEX_M_DSP,
             Machine(
                 "mps2-an505",
@@ -155,7 +156,7 @@ CORES = {
             "cortex-m55",
             ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
             "thumb-freestanding-eabihf",
-            "cortex_m55+mve",
+            "cortex_m55+mve_fp+fp_armv8d16",
             KernelSet.CORTEX_M_MVE,
             Machine(
                 "mps3-an547",

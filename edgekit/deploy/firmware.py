@@ -143,6 +143,40 @@ def build_image(
     BuildError
         If the compiler refuses the sources, or a memory of the device overflows.
     """
+    objects = compile_objects(
+        generated,
+        core,
+        directory,
+        program=program,
+        toolchain=toolchain,
+        defines=defines,
+        uses_float=uses_float,
+        kernels=kernels,
+    )
+    return link_image(objects, layout, directory, stack_bytes=stack_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What is linked: object files, by which compiler, for which core."""
+
+    toolchain: Toolchain
+    core: Core
+    files: tuple[Path, ...]
+
+
+def compile_objects(
+    generated: Mapping[str, bytes],
+    core: Core,
+    directory: Path,
+    *,
+    program: str,
+    toolchain: Toolchain | None = None,
+    defines: Sequence[str] = (),
+    uses_float: bool = True,
+    kernels: KernelSet | None = None,
+) -> Objects:
+    """Compile firmware; parameters and errors are those of :func:`build_image`."""
     chosen = toolchain or require_toolchain()
     core = core if uses_float else core.without_float()
     directory.mkdir(parents=True, exist_ok=True)
@@ -155,17 +189,25 @@ def build_image(
     includes = (*common, f"-I{firmware}", f"-I{directory}")
     macros = tuple(f"-D{define}" for define in defines)
     flags = (*chosen.compile_flags(core, OPTIMIZATION), *includes, *macros)
-    objects = compile_all(own, directory / "objects", partial(chosen.compile, flags=flags))
+    files = compile_all(own, directory / "objects", partial(chosen.compile, flags=flags))
     kernel_flags = (*chosen.compile_flags(core, OPTIMIZATION), *common)
-    objects += kept_objects(
+    files += kept_objects(
         kernel_sources(kernels or core.kernels),
         sorted(CSRC.rglob("*.h")),
         chosen.fingerprint(kernel_flags),
         partial(chosen.compile, flags=kernel_flags),
     )
-    bound = _stack_bound(chosen, core, objects)
+    return Objects(chosen, core, tuple(files))
+
+
+def link_image(
+    objects: Objects, layout: MemoryLayout, directory: Path, *, stack_bytes: int | None = None
+) -> FirmwareImage:
+    """Link firmware for a layout; parameters and errors are those of :func:`build_image`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    bound = _stack_bound(objects.toolchain, objects.core, objects.files)
     reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)
-    return _link(chosen, core, objects, layout, directory, reserved, bound)
+    return _link(objects, layout, directory, reserved, bound)
 
 
 def _stack_bound(toolchain: Toolchain, core: Core, objects: Sequence[Path]) -> int | None:
@@ -178,9 +220,7 @@ def _stack_bound(toolchain: Toolchain, core: Core, objects: Sequence[Path]) -> i
 
 
 def _link(
-    toolchain: Toolchain,
-    core: Core,
-    objects: Sequence[Path],
+    objects: Objects,
     layout: MemoryLayout,
     directory: Path,
     stack_bytes: int,
@@ -189,7 +229,7 @@ def _link(
     script = directory / "link.ld"
     script.write_text(layout.linker_script(stack_bytes))
     elf, map_file = directory / "firmware.elf", directory / "firmware.map"
-    toolchain.link(objects, script, elf, core)
+    objects.toolchain.link(objects.files, script, elf, objects.core)
     image = ElfFile.read(elf)
     map_file.write_text(image.map_text())
     return FirmwareImage(

@@ -15,7 +15,7 @@ from pathlib import Path
 from edgekit.converters.emitters.c_source import CModel
 from edgekit.deploy.cores import CORES, Span
 from edgekit.deploy.elf_file import ElfFile
-from edgekit.deploy.firmware import FirmwareImage, build_image
+from edgekit.deploy.firmware import FirmwareImage, Objects, compile_objects, link_image
 from edgekit.deploy.memory_layout import MemoryLayout, board_layout
 from edgekit.deploy.serial import mcuboot
 from edgekit.deploy.serial.flash_map import flash_map_of
@@ -115,12 +115,13 @@ def monitor_parts(
     files = {**model.files, "monitor_model.c": monitor_source(graph)}
     model = replace(model, files=files)
     stack_bytes = bare.stack_bytes + MONITOR_STACK_BYTES
+    objects = _compile(model, profile, folder)
     parts: dict[str, bytes] = {}
     facts: list[ImageFacts] = []
     spoken = profile.serial.protocols if profile.serial else ()
     for protocol in (name for name in spoken if name in PROTOCOLS):
         place = _place(profile, protocol)
-        image = _build(model, profile, place, folder / protocol, stack_bytes)
+        image = _link(objects, profile, place, folder / protocol, stack_bytes)
         content = _finished(place, ElfFile.read(image.elf))
         name = f"firmware/image{f'-{protocol}' if facts else ''}.bin"
         parts[name] = content
@@ -146,33 +147,31 @@ def _place(profile: DeviceProfile, protocol: str) -> _Place:
     return _Place(layout, flash.address, BOOT2_BYTES if layout == "rp2040" else 0)
 
 
-def _build(
-    model: CModel, profile: DeviceProfile, place: _Place, folder: Path, stack_bytes: int
-) -> FirmwareImage:
-    board = BOARDS[profile.name]
+def _compile(model: CModel, profile: DeviceProfile, folder: Path) -> Objects:
     baud = profile.serial.baud.integer if profile.serial else 115200
-    defines = (f"EK_BAUD={baud}u", f'EK_BOARD="boards/{profile.name}.h"', "EK_HAS_VTOR=1")
+    return compile_objects(
+        model.files,
+        CORES[profile.toolchain],
+        folder,
+        program=BOARDS[profile.name].program,
+        defines=(f"EK_BAUD={baud}u", f'EK_BOARD="boards/{profile.name}.h"', "EK_HAS_VTOR=1"),
+        uses_float=model.uses_float,
+        kernels=model.kernels,
+    )
 
-    def build(layout: MemoryLayout) -> FirmwareImage:
-        return build_image(
-            model.files,
-            CORES[profile.toolchain],
-            layout,
-            folder,
-            program=board.program,
-            stack_bytes=stack_bytes,
-            defines=defines,
-            uses_float=model.uses_float,
-            kernels=model.kernels,
-        )
 
+def _link(
+    objects: Objects, profile: DeviceProfile, place: _Place, folder: Path, stack_bytes: int
+) -> FirmwareImage:
     whole = _shifted(board_layout(profile), place)
-    if not board.avoided:
-        return build(whole)
-    try:
-        return build(replace(whole, ram=whole.arena or whole.ram, arena=None))
-    except BuildError:
-        return build(whole)
+    if BOARDS[profile.name].avoided:
+        one_memory = replace(whole, ram=whole.arena or whole.ram, arena=None)
+        try:
+            return link_image(objects, one_memory, folder, stack_bytes=stack_bytes)
+        except BuildError:
+            # Something overflows: then with every memory.
+            return link_image(objects, whole, folder, stack_bytes=stack_bytes)
+    return link_image(objects, whole, folder, stack_bytes=stack_bytes)
 
 
 def _shifted(layout: MemoryLayout, place: _Place) -> MemoryLayout:

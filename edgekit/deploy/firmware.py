@@ -47,6 +47,8 @@ MONITOR = (
 )
 """The monitor, without the driver of a port."""
 
+_SLOTS_MPS2 = ("slots.c", "board_fixed.c", "uart_cmsdk.c", "../emulated/flash_ram.c")
+
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "bare": ("main_bare.c",),
     "bench": ("main_bench.c", "guards.c", "semihosting.c", "ticks.c"),
@@ -55,6 +57,8 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "monitor_nrf": (*MONITOR, "board_fixed.c", "uart_nrf.c"),
     "monitor_rp2040": (*MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2040.c"),
     "monitor_rp2350": (*MONITOR, "board_rp2.c", "uart_pl011.c", "boot_rp2350.c"),
+    "monitor_mps2": (*MONITOR, *_SLOTS_MPS2),
+    "boot_mps2": ("main_boot.c", *MONITOR[2:], *_SLOTS_MPS2),
 }
 """What runs the model: files of ``csrc/firmware`` beside those of every image."""
 

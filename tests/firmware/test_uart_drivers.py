@@ -6,7 +6,6 @@ PL011 that Stellaris has too (``lm3s6965evb``). USART of STM32F4: tests/emulated
 
 from __future__ import annotations
 
-import queue
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.deploy.serial.link import Link
 from edgekit.deploy.serial.monitor import Monitor
 from edgekit.deploy.toolchain import Toolchain
-from edgekit.emulators.serial_board import QemuUart
+from tests.qemu_port import QemuPort
 from tests.sum_firmware import build_image_for, expected
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.emulated]
@@ -53,32 +52,6 @@ MACHINES = (
         "#define EK_UART_INTERRUPT 5u\n",
     ),
 )
-
-
-class QemuPort:
-    """The UART of QEMU as a port."""
-
-    def __init__(self, image: bytes, machine: str) -> None:
-        self.timeout: float | None = 1.0
-        self.dtr = self.rts = False
-        self._arrived: queue.Queue[bytes] = queue.Queue()
-        self._left = b""
-        self.uart = QemuUart(image, self._arrived.put, machine)
-
-    def read(self, size: int = 1) -> bytes:
-        try:
-            self._left = self._left or self._arrived.get(timeout=self.timeout or 0.001)
-        except queue.Empty:
-            return b""
-        data, self._left = self._left[:size], self._left[size:]
-        return data
-
-    def write(self, data: bytes, /) -> int | None:
-        self.uart.write(data)
-        return len(data)
-
-    def reset_input_buffer(self) -> None:
-        self._left = b""
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.driver)

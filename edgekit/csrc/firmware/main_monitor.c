@@ -9,6 +9,12 @@
 #include "ticks.h"
 #include "uart.h"
 
+#include EK_BOARD
+#ifdef EK_SLOT_BYTES
+#include "slots.h"
+static ek_monitor_update update;
+#endif
+
 #define SYSTICK_PERIOD (1u << 24)
 
 extern const char *const ek_monitor_model_name;
@@ -55,6 +61,13 @@ int main(void) {
     };
     monitor.model = &model;
     monitor.write = send;
+#ifdef EK_SLOT_BYTES
+    update.flash = ek_board_flash;
+    update.layout = ek_board_slots;
+    update.running = ek_slot_of((uint32_t)(uintptr_t)ek_flash_low);
+    monitor.update = &update;
+    monitor.restart = ek_board_restart;
+#endif
     for (;;) {
         const int32_t byte = ek_uart_read();
         if (byte >= 0) {

@@ -206,7 +206,7 @@ static ek_status execute(ek_monitor *monitor) {
     if (kind >= EK_MONITOR_UPDATE_STATUS && kind <= EK_MONITOR_UPDATE_CONFIRM && monitor->update) {
         return update_handlers[kind - EK_MONITOR_UPDATE_STATUS](monitor);
     }
-    return EK_STATUS_UNSUPPORTED;
+    return kind == EK_MONITOR_RESTART && monitor->restart ? EK_STATUS_OK : EK_STATUS_UNSUPPORTED;
 }
 
 static void answer(ek_monitor *monitor) {
@@ -238,4 +238,7 @@ void ek_monitor_feed(ek_monitor *monitor, uint8_t byte) {
         answer(monitor);
     }
     monitor->write(monitor->context, wire, ek_frame_encode(&monitor->answer, wire));
+    if (kind == EK_MONITOR_RESTART && monitor->restart) {
+        monitor->restart();
+    }
 }

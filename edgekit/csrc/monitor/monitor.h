@@ -28,7 +28,8 @@ enum ek_monitor_kind {
     EK_MONITOR_UPDATE_BEGIN = 7,
     EK_MONITOR_UPDATE_WRITE = 8,
     EK_MONITOR_UPDATE_FINISH = 9,
-    EK_MONITOR_UPDATE_CONFIRM = 10
+    EK_MONITOR_UPDATE_CONFIRM = 10,
+    EK_MONITOR_RESTART = 11
 };
 
 enum ek_monitor_dtype {
@@ -70,13 +71,14 @@ typedef struct ek_monitor_update {
     uint32_t running; /* slot, or EK_UPDATE_NO_SLOT in a bootloader */
 } ek_monitor_update;
 
-/* All zeros but for the first four members. */
+/* All zeros but for the first five members. */
 typedef struct ek_monitor {
     const ek_monitor_model *model;   /* NULL in a bootloader */
     const ek_monitor_update *update; /* or NULL */
     void (*write)(void *context, const uint8_t *data, size_t bytes);
     void *context;
-    uint32_t update_slot; /* begun and not finished, plus 1 */
+    void (*restart)(void); /* called after the answer was written; or NULL */
+    uint32_t update_slot;  /* begun and not finished, plus 1 */
     uint8_t has_answered;
     ek_frame request;
     ek_frame answer;

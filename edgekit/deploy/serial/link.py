@@ -107,6 +107,12 @@ class Link:
             raise BoardError(name, struct.unpack_from("<I", answer.body, 1)[0])
         return answer.body
 
+    def send_once(self, kind: int, *, wait_s: float = 1.0) -> bool:
+        """Send a request that is not to be repeated; return whether it was answered in time."""
+        self._sequence = (self._sequence + 1) % 65536
+        self.port.write(Frame(kind, self._sequence).encode())
+        return self._await(kind, time.monotonic() + wait_s) is not None
+
     def _await(self, kind: int, until: float) -> Frame | None:
         while True:
             left = until - time.monotonic()

@@ -22,7 +22,7 @@ IMAGE_OFFSET = 1024
 PART_BYTES = 224
 NO_SLOT = 0xFFFFFFFF
 
-STATUS, BEGIN, WRITE, FINISH, CONFIRM = range(6, 11)
+STATUS, BEGIN, WRITE, FINISH, CONFIRM, RESTART = range(6, 12)
 ERASE_WAIT_S = 20.0
 CHECK_WAIT_S = 5.0
 
@@ -205,3 +205,17 @@ def install(link: Link, images: Mapping[int, bytes], progress: Progress) -> Boar
 def confirm(link: Link) -> None:
     """Tell a board that the image which runs works, so that it is kept (errors as ``request``)."""
     link.request(CONFIRM, name="update confirm")
+
+
+def restart(link: Link) -> bool:
+    """Have a board start anew, from the slot that is to run.
+
+    The request is sent once: a board that starts twice takes an image on trial for one that has
+    failed. Where the answer does not come, ask for the slots to see what happened.
+
+    Returns
+    -------
+    bool
+        Whether the board answered that it restarts.
+    """
+    return link.send_once(RESTART)

@@ -79,8 +79,17 @@ def build_host_program(
     return program
 
 
-def build_kernel_library(kernels: KernelSet, directory: Path) -> Path:
+def build_kernel_library(
+    kernels: KernelSet, directory: Path, *, flags: Sequence[str] = ("-O2",)
+) -> Path:
     """Compile a set of kernels into a shared library for this computer.
+
+    Parameters
+    ----------
+    kernels : KernelSet
+    directory : Path
+    flags : sequence of str
+        For the compiler, for instance sanitizers.
 
     Raises
     ------
@@ -91,7 +100,7 @@ def build_kernel_library(kernels: KernelSet, directory: Path) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     library = directory / f"{kernels.value}.so"
-    _compile(("-shared",), _kernel_objects(kernels, ("-O2", "-fPIC")), library)
+    _compile((*flags, "-shared"), _kernel_objects(kernels, (*flags, "-fPIC")), library)
     return library
 
 

@@ -7,6 +7,7 @@ computes is refused by name. To add a kernel, lower its operator in ``edgekit.ru
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,9 @@ from tests.kernels.test_arena_execution import random_inputs
 
 pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
 
-GUARD, MARGIN = 0x5A, 32
+SANITIZERS = os.environ.get("EDGEKIT_SANITIZERS", "").split()
+"""Compiler options with which kernels are built; arrays then have no margins of their own."""
+GUARD, MARGIN = 0x5A, 0 if SANITIZERS else 32
 
 Kernels = tuple[KernelSet, ctypes.CDLL]
 
@@ -82,7 +85,7 @@ class Guarded:
         self.blocks[name] = block
 
     def get(self, name: str) -> npt.NDArray[np.uint8]:
-        return self.blocks[name][MARGIN:-MARGIN]
+        return self.blocks[name][MARGIN : len(self.blocks[name]) - MARGIN]
 
     def address(self, name: str) -> int:
         return int(self.blocks[name].ctypes.data) + MARGIN
@@ -91,20 +94,21 @@ class Guarded:
     def whole(self) -> Iterator[None]:
         yield
         for name, block in self.blocks.items():
-            edges = np.concatenate([block[:MARGIN], block[-MARGIN:]])
+            edges = np.concatenate([block[:MARGIN], block[len(block) - MARGIN :]])
             assert (edges == GUARD).all(), f"wrote around {name}"
 
 
 @pytest.fixture(scope="session", params=KernelSet, ids=lambda kernels: kernels.value)
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Every set of kernels, without a core's instructions written out in C."""
+    """Every set of kernels, with instructions that this computer lacks written out in C."""
     chosen: KernelSet = request.param
-    if chosen is KernelSet.PORTABLE:
+    if chosen is KernelSet.PORTABLE and not SANITIZERS:
         return chosen, load_library()
     if host_compiler() is None:
         pytest.skip("no C compiler for this computer")
     folder = tmp_path_factory.mktemp("kernels")
-    return chosen, ctypes.CDLL(str(build_kernel_library(chosen, folder)))
+    flags = ("-g", "-O1", *SANITIZERS) if SANITIZERS else ("-O2",)
+    return chosen, ctypes.CDLL(str(build_kernel_library(chosen, folder, flags=flags)))
 
 
 def lowered(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:

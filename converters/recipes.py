@@ -69,7 +69,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Language models: positions of a session; 0 for the model's, but not more than 4096.
     sessions, threads : int
         Language models: conversations at the same time; computing threads.
-    kv : {'f16', 'q8'}
+    kv : {'f16', 'q8', 'f32'}
         Language models: type of the KV cache.
     executor : {'auto', 'native', 'llama'}
         Language models: what runs it.
@@ -104,7 +104,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     context: int = 0
     sessions: int = 1
     threads: int = 1
-    kv: Literal["f16", "q8"] = "f16"
+    kv: Literal["f16", "q8", "f32"] = "f16"
     executor: Literal["auto", "native", "llama"] = "auto"
     weights: GgufWeights = "keep"
     store: Literal["auto", "link", "copy", "reference"] = "auto"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgekit.plan import EstimateKind, Record
 
-KvType = Literal["f16", "q8"]
+KvType = Literal["f16", "q8", "f32"]
 LanguageExecutorName = Literal["native", "llama"]
 TokenBound = Literal["compute", "memory", "storage"]
 

@@ -61,7 +61,9 @@ Examples:
 @click.option("--context", type=int, metavar="N", help="Language models: tokens of a session.")
 @click.option("--sessions", type=int, metavar="N", help="Language models: at the same time. [1]")
 @click.option("--threads", type=int, metavar="N", help="Language models: that compute. [1]")
-@click.option("--kv", type=click.Choice(["f16", "q8"]), help="Language models: KV cache. [f16]")
+@click.option(
+    "--kv", type=click.Choice(["f16", "q8", "f32"]), help="Language models: KV cache. [f16]"
+)
 @click.option(
     "--executor",
     type=click.Choice(["auto", "native", "llama"]),

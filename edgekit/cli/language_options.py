@@ -25,7 +25,7 @@ class LoadArguments(TypedDict):
     context: int | None
     batch: int | None
     threads: int | None
-    kv: Literal["f16", "q8"] | None
+    kv: Literal["f16", "q8", "f32"] | None
     executor: Literal["auto", "native", "llama"]
 
 
@@ -37,7 +37,7 @@ def load_options(function: Callable[P, R]) -> Callable[P, R]:
             click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens kept."),
             click.option("--batch", type=click.IntRange(1, 4096), metavar="N", hidden=True),
             click.option("--threads", type=click.IntRange(1, 256), metavar="N"),
-            click.option("--kv", type=click.Choice(["f16", "q8"]), help="KV cache. [f16]"),
+            click.option("--kv", type=click.Choice(["f16", "q8", "f32"]), help="KV cache. [f16]"),
             click.option(
                 "--executor",
                 type=click.Choice(["auto", "native", "llama"]),

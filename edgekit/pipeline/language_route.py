@@ -84,6 +84,7 @@ class LanguageConversion:
                 "prefill_tokens_per_s": estimate.prefill_tokens_per_s if estimate else None,
                 "energy_j": None,
                 "kind": estimate.kind if estimate else None,
+                "stated_error": "not compared with a measurement on this device",
             },
             "accuracy": {},
             "placement": [],
@@ -306,8 +307,8 @@ def llama_budget(facts: LanguageFacts, context: int, kv: str) -> MemoryBudget:
     """Return about what llama.cpp takes: all weights and one KV cache."""
     head_width = facts.width // max(facts.heads, 1)
     values = 2 * facts.layers * facts.kv_heads * head_width * context
-    # Q8_0 has 34 bytes for 32 values.
-    kv_bytes = values * 2 if kv == "f16" else -(-values * 34 // 32)
+    # Bytes for 32 values; Q8_0 has a scale of 2 bytes beside them.
+    kv_bytes = -(-values * {"f16": 64, "q8": 34, "f32": 128}[kv] // 32)
     total = facts.weights_bytes + kv_bytes
     return MemoryBudget(
         pinned_bytes=facts.weights_bytes,
@@ -385,10 +386,11 @@ def _plan_notes(plan: LanguagePlan, package: LanguagePackage | None) -> tuple[st
     notes = []
     read = plan.memory.read_bytes_per_token
     if read:
-        notes.append(
-            f"{format_bytes(read)} of weights are read from storage for each token: "
-            f"all of them fit from {plan.memory.total_bytes + read:,} bytes of memory on."
-        )
+        text = f"{format_bytes(read)} of weights are read from storage for each token"
+        last = plan.curve[-1] if plan.curve else None
+        if last is not None and not last.read_bytes_per_token:
+            text += f"; all of them fit from {last.memory_bytes:,} bytes of memory on"
+        notes.append(f"{text}.")
     if package is not None and not plan.model.part and package.plan.model.path:
         notes.append(f"The package refers to {package.plan.model.path}; keep it there.")
     return tuple(notes)

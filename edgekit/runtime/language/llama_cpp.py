@@ -132,8 +132,8 @@ class LlamaExecutor:
         params.n_ctx = self.context
         params.n_batch = params.n_ubatch = max(self.batch, 32)
         params.n_threads = params.n_threads_batch = self._threads
-        if self._kv == "q8":
-            params.type_k = params.type_v = self._library.GGML_TYPE_Q8_0
+        types = {"q8": "GGML_TYPE_Q8_0", "f32": "GGML_TYPE_F32", "f16": "GGML_TYPE_F16"}
+        params.type_k = params.type_v = vars(self._library)[types[self._kv]]
         context = self._library.llama_init_from_model(self._model, params)
         if context is None:
             raise ExecutionError("llama.cpp made no context; is memory short?")
@@ -160,7 +160,7 @@ def load_llama(
     context : int
         Positions of a session; 0: the model's.
     batch, threads : int
-    kv : {'f16', 'q8'}
+    kv : {'f16', 'q8', 'f32'}
         Type of the KV cache.
     repack : bool
         Let llama.cpp copy weights into a layout that is faster to compute.

@@ -62,7 +62,7 @@ class LoadOptions:
     sessions : int
         Conversations at the same time.
     threads : int, optional
-    kv : {'f16', 'q8'}, optional
+    kv : {'f16', 'q8', 'f32'}, optional
     """
 
     executor: ExecutorChoice = "auto"

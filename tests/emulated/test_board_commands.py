@@ -82,13 +82,36 @@ def test_flash_by_smp_then_a_hundred_inferences(
         check_hundred_inferences(edgekit, emulated, keyword_spotter, tmp_path)
 
 
-def test_board_that_falls_silent_ends_flash_with_exit_6(
+@pytest.mark.slow
+def test_board_that_loses_power_is_repaired_by_the_same_command(
     edgekit: Edgekit, keyword_spotter: KeywordSpotter
 ) -> None:
-    with emulated_board(FLASH) as emulated:
-        emulated.board.silent_after = 5000
-        code, answer = edgekit("flash", keyword_spotter.package.root, "--port", emulated.url)
+    image, _ = flash_image_of(keyword_spotter.package, "an3155")
+    command = ("flash", keyword_spotter.package.root, "--port")
+    flash = flashed_with(keyword_spotter)
+    flash.cut_at = 2000
+    with emulated_board(FLASH, flash=flash) as emulated:
+        code, answer = edgekit(*command, emulated.url)
         assert (code, answer["error"]["exit_code"]) == (6, 6)
+        assert "no answer" in answer["error"]["message"]
+        assert emulated.board.state == "off"
+        emulated.board.power_on()
+        assert emulated.board.state == "bootloader"
+        code, answer = edgekit(*command, emulated.url)
+        assert (code, answer["verified"]) == (0, True)
+        assert flash.data[: len(image)] == image
+        assert emulated.board.state == "application"
+
+
+@pytest.mark.slow
+def test_smp_board_that_falls_silent_ends_with_exit_6(
+    edgekit: Edgekit, keyword_spotter: KeywordSpotter
+) -> None:
+    root = keyword_spotter.package.root
+    with emulated_board(FLASH, protocol="smp", has_modem_lines=False) as emulated:
+        emulated.board.silent_after = 5000
+        code, answer = edgekit("flash", root, "--port", emulated.url, "--protocol", "smp")
+        assert code == 6
         assert "no answer" in answer["error"]["message"]
         emulated.board.power_on()
         assert emulated.board.state == "bootloader"

@@ -76,7 +76,7 @@ def flash_by_rom(port: Port, image: bytes) -> None:
 
 @with_compiler
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("rate", "patience_s"), [(0.001, 5.0), (0.01, 0.6), (0.1, 0.6)])
+@pytest.mark.parametrize(("rate", "patience_s"), [(0.001, 5.0), (0.01, 0.4), (0.1, 0.4)])
 def test_monitor_on_a_bad_line_is_right_or_fails(
     host: Path, tmp_path: Path, kind: str, rate: float, patience_s: float
 ) -> None:
@@ -114,7 +114,7 @@ def test_smp_on_a_bad_line_gets_the_image_or_fails(kind: str, rate: float) -> No
         image = mcuboot.wrap(random.Random(seed).randbytes(3000))
         flash = NorFlash(FLASH)
         port = SmpPort(flash, noise=noise_of(kind, rate, seed))
-        upload = partial(smp.program, port, image, ignore, timeout_s=0.1)
+        upload = partial(smp.program, port, image, ignore, timeout_s=0.05)
         is_done = survives(upload)
         assert not is_done or flash.data[SLOT : SLOT + len(image)] == image
         survived += is_done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from edgekit.deploy.serial import uf2, update
 from edgekit.deploy.serial.flash_map import FlashMap, flash_map_of
-from edgekit.deploy.serial.image_facts import choose_protocol
-from edgekit.deploy.serial.programmer import check_product
+from edgekit.deploy.serial.image_facts import ImageFacts, choose_protocol
+from edgekit.deploy.serial.programmer import FlashReport, check_product, flash_board
+from edgekit.deploy.serial.reset import WIRINGS
 from edgekit.errors import DeviceError, MemoryBudgetError, UsageError
 from edgekit.profiles import load_profile
 
@@ -49,6 +51,32 @@ def test_uf2_drive_is_found_and_written(tmp_path) -> None:  # type: ignore[no-un
     assert uf2.find_drive(mounts) == drive
     uf2.copy_to_drive(b"content", drive)
     assert (drive / "firmware.uf2").read_bytes() == b"content"
+
+
+def test_board_is_flashed_by_a_file_on_its_drive(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    image = bytes(range(256)) * 3
+    facts = ImageFacts("image.bin", "uf2", 0x10000000, len(image), sha256="")
+    done: list[int] = []
+
+    def flash(drive: Path) -> FlashReport:
+        return flash_board(
+            load_profile("rp2040"),
+            image,
+            facts,
+            url=str(drive),
+            wiring=WIRINGS["manual"],
+            progress=lambda sent, total: done.append(sent),
+        )
+
+    with pytest.raises(DeviceError, match="bootloader"):
+        flash(tmp_path)
+    (tmp_path / uf2.INFO_FILE).write_text("UF2 Bootloader")
+    report = flash(tmp_path)
+    assert (report.port, report.protocol) == (str(tmp_path), "uf2")
+    assert not report.is_verified
+    assert done == [len(image)]
+    written = (tmp_path / "firmware.uf2").read_bytes()
+    assert written == uf2.to_uf2(image, address=0x10000000, device="rp2040")
 
 
 @given(st.binary(min_size=1, max_size=500), st.integers(0, 2**32 - 1), st.data())

@@ -1,8 +1,8 @@
 """Turns Hugging Face folders of Llama-shaped models into GGUF files.
 
 Weights are read from safetensors one tensor at a time and written as they are or quantized;
-vocabulary and chat template are kept. Read: Llama, Mistral, Mixtral, Qwen2 and Arcee models; a
-folder that asks for anything that would not be computed exactly is refused.
+vocabulary and chat template are kept. Read: Llama, Mistral, Mixtral, Qwen2, Qwen3 and Arcee models;
+a folder that asks for anything that would not be computed exactly is refused.
 """
 
 from __future__ import annotations

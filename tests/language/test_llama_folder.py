@@ -52,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "llama": {},
     "tied": {"tie_word_embeddings": True},
     "qwen2": {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": False},
+    "qwen3": {"architectures": ["Qwen3ForCausalLM"], "head_dim": 16},
     "arcee": {"architectures": ["ArceeForCausalLM"], "hidden_act": "relu2"},
     "llama3 rope": {"rope_scaling": LLAMA3_ROPE},
     "linear rope": {"rope_scaling": {"type": "linear", "factor": 4.0}},
@@ -92,6 +93,9 @@ def make_weights(config: dict[str, Any], seed: int = 5) -> Weights:
             weights[f"{prefix}self_attn.{name}_proj.weight"] = matrix(rows, HIDDEN)
             if kind.startswith("Qwen2"):
                 weights[f"{prefix}self_attn.{name}_proj.bias"] = vector(rows, 0)
+        if kind.startswith("Qwen3"):
+            weights[f"{prefix}self_attn.q_norm.weight"] = vector(width, 1)
+            weights[f"{prefix}self_attn.k_norm.weight"] = vector(width, 1)
         weights[f"{prefix}self_attn.o_proj.weight"] = matrix(HIDDEN, HEADS * width)
         if kind.startswith("Mixtral"):
             moe = f"{prefix}block_sparse_moe."
@@ -181,11 +185,14 @@ def reference_logits(config: dict[str, Any], stored: Weights, tokens: list[int])
         grown = np.exp(x - x.max(-1, keepdims=True))
         return grown / grown.sum(-1, keepdims=True)
 
+    is_normed = kind.startswith("Qwen3")
+
     def attention(x: Any, prefix: str) -> Any:
         def heads(name: str, number: int) -> Any:
             y = x @ weights[f"{prefix}{name}_proj.weight"].T
             y = y + weights.get(f"{prefix}{name}_proj.bias", 0.0)
-            return y.reshape(count, number, width).swapaxes(0, 1)
+            y = y.reshape(count, number, width).swapaxes(0, 1)
+            return norm(y, f"{prefix}{name}_norm.weight") if name != "v" and is_normed else y
 
         query, key, value = (
             turn(heads("q", HEADS)),

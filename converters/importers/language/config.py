@@ -22,6 +22,7 @@ ARCHITECTURES: Mapping[str, str] = {
     "MistralForCausalLM": "llama",
     "MixtralForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
     "ArceeForCausalLM": "arcee",
 }
 """GGUF architecture by the class that transformers calls the model."""
@@ -29,6 +30,7 @@ ARCHITECTURES: Mapping[str, str] = {
 _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "llama": ("silu", "swish"),
     "qwen2": ("silu", "swish"),
+    "qwen3": ("silu", "swish"),
     "arcee": ("relu2",),
 }
 

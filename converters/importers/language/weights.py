@@ -2,7 +2,7 @@
 
 GGUF rotates neighbouring pairs of a head (rope of the "norm" kind) where transformers rotates the
 two halves: the rows of the query and key matrices of ``llama`` and ``arcee`` are interleaved
-accordingly; ``qwen2`` keeps the halves. Source: rope types in
+accordingly; ``qwen2`` and ``qwen3`` keep the halves. Source: rope types in
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and Su et al., "RoFormer", section 3.4.2.
 """
 
@@ -115,12 +115,15 @@ class _Source:
             if config.architecture == "qwen2":
                 bias = self.vector(f"{ours}.bias", f"{theirs}.bias", width)
                 yield self.interleaved(bias, heads)
+        for letter in ("q", "k") if config.architecture == "qwen3" else ():
+            ours, theirs = f"{target}attn_{letter}_norm", f"{name}self_attn.{letter}_norm"
+            yield self.vector(f"{ours}.weight", f"{theirs}.weight", config.head_width)
         theirs = f"{name}self_attn.o_proj.weight"
         yield self.matrix(f"{target}attn_output.weight", theirs, hidden, q_width)
 
     def interleaved(self, weight: NamedWeight, heads: int) -> NamedWeight:
         """Return rows of each head in the order of neighbouring pairs; ``heads`` 0: as they are."""
-        if not heads or self.config.architecture == "qwen2":
+        if not heads or self.config.architecture in ("qwen2", "qwen3"):
             return weight
 
         def read() -> Floats:

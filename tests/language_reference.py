@@ -6,6 +6,7 @@ the ``gguf`` package.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,34 @@ def frequencies(model: Reference, width: int) -> Array:
     found = base ** (-2.0 * pairs / width)
     if "rope_freqs.weight" in model.tensors:
         found = found / model.tensors["rope_freqs.weight"]
+    factor = model.get("rope.scaling.factor", 1.0)
     if model.get("rope.scaling.type") == "linear":
-        found = found / model.get("rope.scaling.factor")
+        found = found / factor
+    if model.get("rope.scaling.type") == "yarn":
+        turns = model.get("rope.scaling.original_context_length") * found / (2 * np.pi)
+        # The ramp of arXiv 2309.00071, section 3.2, between the pairs that turn 32 times and once.
+        steps = np.log(base) * 2 / width
+        first = np.log(model.get("rope.scaling.original_context_length") / (32 * 2 * np.pi)) / steps
+        last = np.log(model.get("rope.scaling.original_context_length") / (2 * np.pi)) / steps
+        low, high = max(np.floor(first), 0), min(np.ceil(last), width - 1)
+        share = np.clip((pairs - low) / (high - low), 0, 1)
+        assert np.all(share[turns > 33] == 0)
+        found = found * (1 - share + share / factor)
     return np.asarray(found)
+
+
+def magnitude(model: Reference) -> float:
+    """Factor of cosine and sine: YaRN's temperature (arXiv 2309.00071, equation 22)."""
+    if model.get("rope.scaling.type") != "yarn":
+        return 1.0
+    return 1.0 + 0.1 * float(np.log(model.get("rope.scaling.factor")))
 
 
 def rotate(x: Array, model: Reference) -> Array:
     """Rotate heads, shape (tokens, heads, width), at positions 0, 1, ..."""
     width = model.get("rope.dimension_count", x.shape[-1])
     angles = np.arange(len(x))[:, None, None] * frequencies(model, width)
-    cosine, sine = np.cos(angles), np.sin(angles)
+    cosine, sine = magnitude(model) * np.cos(angles), magnitude(model) * np.sin(angles)
     out = x.copy()
     if model.architecture in ("qwen2", "qwen3"):
         first, second = slice(0, width // 2), slice(width // 2, width)
@@ -211,9 +230,12 @@ def write_model(
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
     *,
     seed: int = 1,
-    tensors: dict[str, NDArray[np.float32]] | None = None,
+    tensors: Mapping[str, NDArray[Any]] | None = None,
 ) -> Path:
-    """Write a random model; matrices in ``quantization``, vectors and routers F32."""
+    """Write a random model; matrices in ``quantization``, vectors and routers F32.
+
+    Matrices of uint8 are already packed in that type.
+    """
     writer = gguf.GGUFWriter(path, shape.architecture)
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -240,6 +262,8 @@ def write_model(
     for name, tensor in (tensors or random_tensors(shape, seed)).items():
         if tensor.ndim == 1 or "ffn_gate_inp" in name:
             writer.add_tensor(name, tensor)
+        elif tensor.dtype == np.uint8:
+            writer.add_tensor(name, tensor, raw_dtype=quantization)
         else:
             data = gguf.quantize(tensor, quantization)
             writer.add_tensor(name, data, raw_dtype=quantization)

@@ -22,6 +22,7 @@ from edgekit.deploy.serial.flash_map import flash_map_of
 from edgekit.deploy.serial.image_facts import FACTS_NAME, PROTOCOLS, FlashImages, ImageFacts
 from edgekit.deploy.serial.monitor import DTYPES
 from edgekit.deploy.toolchain import BuildError
+from edgekit.errors import MemoryBudgetError
 from edgekit.graph import Graph, Tensor
 from edgekit.profiles import DeviceProfile
 
@@ -75,6 +76,24 @@ BOARDS: Mapping[str, MonitorBoard] = {
 """Devices that images for ``flash`` are built for; ``csrc/firmware/boards`` has their registers."""
 
 
+@dataclass(frozen=True, slots=True)
+class FlashParts:
+    """What a package gets for ``flash``.
+
+    Parameters
+    ----------
+    parts : mapping of part name to bytes
+        ``firmware/image.bin``, ``firmware/image-<protocol>.bin``, ``firmware/image.json``.
+    images : tuple of ImageFacts
+    notes : tuple of str
+        Which images there are not, and why.
+    """
+
+    parts: Mapping[str, bytes]
+    images: tuple[ImageFacts, ...]
+    notes: tuple[str, ...] = ()
+
+
 def has_monitor(graph: Graph, profile: DeviceProfile) -> bool:
     """Whether an image for ``flash`` can be built."""
     known = set(DTYPES.values())
@@ -86,7 +105,7 @@ def has_monitor(graph: Graph, profile: DeviceProfile) -> bool:
 
 def monitor_parts(
     graph: Graph, model: CModel, profile: DeviceProfile, folder: Path, bare: FirmwareImage
-) -> tuple[dict[str, bytes], tuple[ImageFacts, ...]]:
+) -> FlashParts:
     """Build the images that ``flash`` writes, one for each protocol of the device.
 
     Parameters
@@ -101,16 +120,10 @@ def monitor_parts(
     bare : FirmwareImage
         Of the model alone; the monitor's stack comes on top of the model's.
 
-    Returns
-    -------
-    parts : mapping of part name to bytes
-        ``firmware/image.bin``, ``firmware/image-<protocol>.bin``, ``firmware/image.json``.
-    images : tuple of ImageFacts
-
     Raises
     ------
     ToolchainMissingError, BuildError
-        If there is no compiler, or it refuses (a memory overflows).
+        If there is no compiler, or it refuses the sources.
     """
     files = {**model.files, "monitor_model.c": monitor_source(graph)}
     model = replace(model, files=files)
@@ -118,16 +131,25 @@ def monitor_parts(
     objects = _compile(model, profile, folder)
     parts: dict[str, bytes] = {}
     facts: list[ImageFacts] = []
+    notes: list[str] = []
     spoken = profile.serial.protocols if profile.serial else ()
     for protocol in (name for name in spoken if name in PROTOCOLS):
-        place = _place(profile, protocol)
-        image = _link(objects, profile, place, folder / protocol, stack_bytes)
+        try:
+            place = _place(profile, protocol)
+            image = _link(objects, profile, place, folder / protocol, stack_bytes)
+        except (BuildError, MemoryBudgetError) as error:
+            lines = str(error).splitlines()
+            reason = next((line for line in lines if "overflow" in line), lines[-1])
+            reason = reason.rpartition(": ")[2]
+            notes.append(f"No image for flash by {protocol}, too large with the monitor: {reason}")
+            continue
         content = _finished(place, ElfFile.read(image.elf))
         name = f"firmware/image{f'-{protocol}' if facts else ''}.bin"
         parts[name] = content
         facts.append(_facts(name, protocol, place, content, image, graph, profile))
-    parts[FACTS_NAME] = FlashImages(profile.name, tuple(facts)).to_json()
-    return parts, tuple(facts)
+    if facts:
+        parts[FACTS_NAME] = FlashImages(profile.name, tuple(facts)).to_json()
+    return FlashParts(parts, tuple(facts), tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)

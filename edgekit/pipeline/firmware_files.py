@@ -33,7 +33,7 @@ from edgekit.deploy.firmware import (
 )
 from edgekit.deploy.image_map import ImageMemory, image_memories
 from edgekit.deploy.memory_layout import board_layout
-from edgekit.deploy.monitor_firmware import has_monitor, monitor_parts
+from edgekit.deploy.monitor_firmware import FlashParts, has_monitor, monitor_parts
 from edgekit.deploy.serial.image_facts import ImageFacts
 from edgekit.deploy.toolchain import find_toolchain
 from edgekit.errors import UnsupportedOpError
@@ -112,12 +112,12 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
         memories = image_memories(ElfFile.read(image.elf), profile)
-        flash_images: tuple[ImageFacts, ...] = ()
+        flash = FlashParts({}, ())
         if has_monitor(graph, profile):
-            folder = Path(name) / "monitor"
-            parts, flash_images = monitor_parts(graph, model, profile, folder, image)
-            files |= parts
-        return FirmwareFiles(files, _sizes(image), memories, flash_images, _stack_notes(image))
+            flash = monitor_parts(graph, model, profile, Path(name) / "monitor", image)
+        notes = (*_stack_notes(image), *flash.notes)
+        files |= flash.parts
+        return FirmwareFiles(files, _sizes(image), memories, flash.images, notes)
 
 
 def _not_built(profile: DeviceProfile) -> str:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgekit.converters.emitters.c_source import emit_c
@@ -22,6 +23,7 @@ from edgekit.deploy.stack_bound import EXCEPTION_FRAME_BYTES, FLOAT_FRAME_BYTES,
 from edgekit.deploy.toolchain import Toolchain
 from edgekit.emulators.nor_flash import NorFlash
 from edgekit.ops import registry
+from edgekit.pipeline.firmware_files import firmware_files
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
 from tests.rom_port import RomPort
@@ -51,8 +53,9 @@ def build(device: str, folder: Path) -> Parts:
         uses_float=model.uses_float,
         kernels=model.kernels,
     )
-    parts, images = monitor_parts(graph, model, profile, folder / "monitor", bare)
-    return parts, images, bare
+    flash = monitor_parts(graph, model, profile, folder / "monitor", bare)
+    assert not flash.notes
+    return dict(flash.parts), flash.images, bare
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +190,23 @@ def test_stack_holds_monitor_model_and_interrupts(toolchain: Toolchain, tmp_path
     )
     assert needed <= images[0].stack_bytes
     print(f"stack of the monitor image: {needed} of {images[0].stack_bytes} bytes at most")
+
+
+def test_image_that_is_too_large_with_the_monitor_is_left_out_and_named(
+    toolchain: Toolchain, tmp_path: Path
+) -> None:
+    profile = load_profile("stm32l4r5")
+    flash = profile.flash
+    assert flash is not None
+    small = msgspec.structs.replace(flash.capacity_bytes, value=68 * 1024)
+    memories = tuple(
+        msgspec.structs.replace(memory, capacity_bytes=small) if memory is flash else memory
+        for memory in profile.memories
+    )
+    # Behind MCUboot's 64 KiB only 4 are left.
+    case = next(c for c in registry()["fully_connected"].cases() if c.id == "int8_channel_row")
+    graph, _ = graph_of("fully_connected", case)
+    plan = build_plan(graph, profile, executor="reference")
+    made = firmware_files(graph, plan, msgspec.structs.replace(profile, memories=memories))
+    assert [facts.protocol for facts in made.flash_images] == ["an3155"]
+    assert any("smp" in note and "overflow" in note for note in made.notes)

@@ -51,13 +51,22 @@ class FlashMap:
 
     @property
     def slot_address(self) -> int:
-        """Where an image for MCUboot goes: the first sector behind ``BOOTLOADER_BYTES``."""
-        sector = next(
-            index
-            for index in range(len(self.sectors))
-            if self.sector_at(index).start >= BOOTLOADER_BYTES
+        """Where an image for MCUboot goes: the first sector behind ``BOOTLOADER_BYTES``.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If there is none.
+        """
+        for index in range(len(self.sectors)):
+            start = self.sector_at(index).start
+            if start >= BOOTLOADER_BYTES:
+                return self.address + start
+        raise MemoryBudgetError(
+            required_bytes=BOOTLOADER_BYTES + 1,
+            available_bytes=self.size_bytes,
+            memory=f"flash of {self.name}",
         )
-        return self.address + self.sector_at(sector).start
 
     def sector_at(self, index: int) -> range:
         """Return the offsets of a sector from the begin of the flash."""

@@ -64,10 +64,13 @@ def kept_objects(
     kept = home / "edgekit" / "kernels" / digest.hexdigest()[:24]
     if not kept.is_dir():
         staging = kept.with_name(f"{kept.name}.{os.getpid()}")
-        compile_all(sources, staging, compile_one)
         try:
+            compile_all(sources, staging, compile_one)
             staging.rename(kept)
         except OSError:
             # Another process was faster; its files are the same.
-            shutil.rmtree(staging)
+            if not kept.is_dir():
+                raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return sorted(kept.glob("*.o"))

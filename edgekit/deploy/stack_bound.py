@@ -1,8 +1,9 @@
 """How deep the stack can get: the heaviest path through the call graph.
 
 gcc writes stack use and calls of every function beside the object file (``-fcallgraph-info=su``).
-Kernels and generated code call nothing by pointer and do not recurse, so the bound is exact but
-for functions of libgcc, which carry no such record: for each a fixed allowance counts.
+Kernels and generated code call nothing by pointer and do not recurse, which is checked, so the
+bound is exact but for functions of libgcc, which carry no such record: for each a fixed allowance
+counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ EXCEPTION_FRAME_BYTES = 36
 
 FLOAT_FRAME_BYTES = 72
 """Registers of the floating-point unit on top of them: S0 to S15, FPSCR and a reserved word."""
+
+_BY_POINTER = "__indirect_call"
 
 _NODE = re.compile(r'node: \{ title: "([^"]*)" label: "([^"]*)"')
 _EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
@@ -64,11 +67,13 @@ class CallGraph:
         Raises
         ------
         EdgekitError
-            If functions call each other in a circle.
+            If functions call each other in a circle, or by pointer.
         """
         return self._deepest(function, (), {})
 
     def _deepest(self, function: str, path: tuple[str, ...], known: dict[str, int]) -> int:
+        if function == _BY_POINTER:
+            raise EdgekitError(f"{path[-1]} calls by pointer: its stack use has no bound")
         if function in path:
             raise EdgekitError(f"recursion: {' -> '.join((*path, function))}")
         if function not in known:

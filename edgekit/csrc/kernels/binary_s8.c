@@ -1,5 +1,6 @@
 #include "edgekit/kernels.h"
 #include "fixed_point.h"
+#include "inlined.h"
 
 /* Applies EXPRESSION of int32 x and y to a row of n elements. */
 #define EK_ROW(NAME, EXPRESSION)                                                                   \
@@ -44,8 +45,8 @@ EK_ROW(minimum_row, x < y ? x : y)
 
 typedef void row_function(const ek_binary_s8_params *, const int8_t *, const int8_t *, int8_t *);
 
-static ek_status for_rows(const ek_binary_s8_params *params, const int8_t *first,
-                          const int8_t *second, int8_t *output, row_function *compute) {
+EK_INLINED ek_status for_rows(const ek_binary_s8_params *params, const int8_t *first,
+                              const int8_t *second, int8_t *output, row_function *compute) {
     int32_t place[EK_KERNEL_AXES] = {0};
     for (;;) {
         compute(params, first, second, output);

@@ -1,4 +1,5 @@
 #include "fixed_point.h"
+#include "inlined.h"
 #include "pool_window.h"
 
 /* Sum over a window of one channel, divided with halves away from zero. */
@@ -27,8 +28,8 @@ static int32_t maximum(const ek_pool2d_s8_params *params, const int8_t *input,
 
 typedef int32_t reduction(const ek_pool2d_s8_params *, const int8_t *, const ek_window *);
 
-static void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
-                 reduction *reduce) {
+EK_INLINED void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
+                     reduction *reduce) {
     for (int32_t batch = 0; batch < params->batches; batch++) {
         for (int32_t y = 0; y < params->output_height; y++) {
             for (int32_t x = 0; x < params->output_width; x++) {

@@ -1,5 +1,6 @@
 #include "edgekit/kernels.h"
 #include "fixed_point.h"
+#include "inlined.h"
 
 /* Goes to the next place of the axes; returns how far that is, 0 after the last place. */
 static int32_t advance(const int32_t dims[], const int32_t strides[], int32_t place[],
@@ -48,8 +49,8 @@ static int32_t lowest(const ek_reduce_s8_params *params, const int8_t *input) {
     return found;
 }
 
-static ek_status reduce(const ek_reduce_s8_params *params, const int8_t *input, int8_t *output,
-                        reduction *compute) {
+EK_INLINED ek_status reduce(const ek_reduce_s8_params *params, const int8_t *input, int8_t *output,
+                            reduction *compute) {
     int32_t place[EK_KERNEL_AXES] = {0}, is_more = 1;
     while (is_more) {
         *output++ = ek_saturate_s8(compute(params, input));

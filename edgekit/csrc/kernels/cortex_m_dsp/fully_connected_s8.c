@@ -43,8 +43,9 @@ static input_row row_of(const ek_fully_connected_s8_params *params, const int8_t
         weights += 16;                                                                             \
     } while (0)
 
-/* As many fours as a row has, at least one. */
-#if defined(EK_DSP_REGISTERS)
+/* As many fours as a row has, at least one. Where code uses the floating-point unit, the compiler
+ * finds a register less. */
+#if defined(EK_DSP_REGISTERS) && !defined(__ARM_FP)
 #define EK_PAIR_TEXT(WORD, X, A, B)                                                                \
     "sxtb16 %[w], " WORD ", ror #8\n\t"                                                            \
     "sxtb16 " WORD ", " WORD "\n\t"                                                                \

@@ -1,4 +1,5 @@
 #include "helium.h"
+#include "inlined.h"
 #include "pool_window.h"
 #include "products.h"
 
@@ -43,8 +44,8 @@ static void maximum16(const ek_pool2d_s8_params *params, const int8_t *input, co
 typedef void reduction(const ek_pool2d_s8_params *, const int8_t *, const ek_window *, int32_t,
                        int8_t *);
 
-static void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
-                 int32_t lanes, reduction *reduce) {
+EK_INLINED void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
+                     int32_t lanes, reduction *reduce) {
     for (int32_t batch = 0; batch < params->batches; batch++) {
         for (int32_t y = 0; y < params->output_height; y++) {
             for (int32_t x = 0; x < params->output_width; x++) {

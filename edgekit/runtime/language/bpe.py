@@ -60,7 +60,7 @@ class BytePairModel:
         rules = WORD_RULES.get(vocabulary.pre)
         if rules is None:
             raise ModelFormatError(
-                f"the word rule '{vocabulary.pre}' of the vocabulary is not known "
+                f"the word rule '{vocabulary.pre[:40]}' of the vocabulary is not known "
                 f"(known: {', '.join(WORD_RULES)}); llama.cpp may know it: --executor llama"
             )
         self._tokenizer = _build(vocabulary, rules)
@@ -87,7 +87,7 @@ def _build(vocabulary: Vocabulary, rules: tuple[str, ...]) -> Any:
     merges = [_pair(merge) for merge in vocabulary.merges]
     for left, right in merges:
         if left + right not in vocabulary.numbers:
-            raise ModelFormatError(f"the merge of '{left}' and '{right}' makes no token")
+            raise ModelFormatError(f"the merge of {left[:40]!r} and {right[:40]!r} makes no token")
     model = models.BPE(
         vocab=dict(vocabulary.numbers),
         merges=merges,
@@ -105,5 +105,5 @@ def _pair(merge: str) -> tuple[str, str]:
     # A piece may itself begin with a space in odd files; the separator is the first one after it.
     at = merge.find(" ", 1)
     if at < 0:
-        raise ModelFormatError(f"'{merge[:40]}' is no merge of two pieces")
+        raise ModelFormatError(f"{merge[:40]!r} is no merge of two pieces")
     return merge[:at], merge[at + 1 :]

@@ -24,6 +24,7 @@ MAGIC: Final = b"GGUF"
 MOST_KEYS: Final = 1 << 16
 MOST_TENSORS: Final = 1 << 17
 MOST_AXES: Final = 4
+LONGEST_NAME: Final = 256
 
 Value = int | float | bool | str | list[str] | Array
 
@@ -225,6 +226,8 @@ class _Reader:
         metadata: dict[str, Value] = {}
         for _ in range(key_count):
             key = self.string("a key")
+            if len(key) > LONGEST_NAME:
+                raise self.damage(f"a key is {len(key)} characters long")
             if key in metadata:
                 raise self.damage(f"metadata {key} stands there twice")
             metadata[key] = self.value(key)
@@ -256,7 +259,8 @@ class _Reader:
         return found
 
     def strings(self, key: str, count: int) -> list[str]:
-        # A vocabulary has hundreds of thousands: no call for each.
+        # A vocabulary has hundreds of thousands: no call for each. Some of its pieces may be no
+        # UTF-8 by themselves.
         data, size_bytes, at, unpack = self.data, self.size_bytes, self.at, _U64.unpack_from
         found: list[str] = []
         for _ in range(count):
@@ -273,6 +277,8 @@ class _Reader:
 
     def tensor(self) -> TensorInfo:
         name = self.string("a tensor's name")
+        if len(name) > LONGEST_NAME:
+            raise self.damage(f"a tensor's name is {len(name)} characters long")
         axes = self.number(_U32)
         if not 1 <= axes <= MOST_AXES:
             raise self.damage(f"tensor {name} has {axes} axes")
@@ -293,8 +299,10 @@ class _Reader:
         length = self.number(_U64)
         if length > self.size_bytes - self.at:
             raise self.damage(f"{what} is {length:,} bytes long, more than is left of the file")
-        # A vocabulary may hold pieces that are no UTF-8 by themselves.
-        return self.take(length).decode("utf-8", "surrogateescape")
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise self.damage(f"{what} is no UTF-8 text") from error
 
     def number(self, kind: struct.Struct) -> int:
         value: int = kind.unpack(self.take(kind.size))[0]

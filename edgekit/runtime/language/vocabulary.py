@@ -126,7 +126,7 @@ def read_vocabulary(header: GgufHeader) -> Vocabulary:
     name = header.text("tokenizer.ggml.model")
     model = _MODELS.get(name)
     if model is None:
-        what = f"the tokenizer '{name}' is not read" if name else "there is no vocabulary"
+        what = f"the tokenizer '{name[:40]}' is not read" if name else "there is no vocabulary"
         raise ModelFormatError(
             f"{what} (read: {', '.join(_MODELS)}); llama.cpp may: --executor llama",
             path=str(header.path),

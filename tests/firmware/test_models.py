@@ -14,7 +14,7 @@ from edgekit.deploy.toolchain import Toolchain
 from edgekit.emulators.qemu_board import SHORT_PERIOD
 from edgekit.emulators.ram_watch import watch_ram
 from edgekit.graph import Graph
-from tests.mcu_models import KWS, TINY, board_of, random_inputs
+from tests.mcu_models import INT8_MODELS, KWS, board_of, random_inputs
 
 pytestmark = pytest.mark.toolchain
 
@@ -48,21 +48,29 @@ def keyword(graph: Graph, path: Path) -> dict[str, np.ndarray]:
     return {name: np.fromfile(path, np.int8).reshape(graph.tensors[name].static_shape)}
 
 
+FLOAT_MODELS = (
+    "tflm/hello_world/hello_world_float.tflite",
+    "tflm/mnist_lstm/trained_lstm.tflite",
+)
+
+
 @pytest.mark.usefixtures("qemu")
-@pytest.mark.parametrize("name", TINY, ids=lambda name: Path(name).stem)
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("name", [*INT8_MODELS, *FLOAT_MODELS], ids=lambda name: Path(name).stem)
 def test_firmware_touches_the_ram_that_was_planned(
-    name: str, asset: Find, folder: Path, toolchain: Toolchain
+    name: str, core: str, asset: Find, folder: Path, toolchain: Toolchain
 ) -> None:
     if host_compiler() is None:
         pytest.skip("no C compiler for QEMU's plugin")
     path = asset(f"mcu/{name}")
-    board = board_of(path, "cortex-m4", folder)
+    board = board_of(path, core, folder)
     found = watch_ram(board, [random_inputs(board.graph, 0)])
     assert found["elsewhere"].accessed_bytes == 0
     assert board.model.arena_bytes == board.image.arena_bytes
     assert found[".arena"].used_bytes == board.model.arena_bytes
     assert found[".bss"].used_bytes == board.image.static_bytes
     if toolchain.reports_stack:
-        used = board.run([random_inputs(board.graph, 0)], period=SHORT_PERIOD).stack_used_bytes
+        inputs = [random_inputs(board.graph, seed) for seed in range(2)]
+        used = board.run(inputs, period=SHORT_PERIOD).stack_used_bytes
         assert board.image.stack_bound_bytes is not None
         assert used <= board.image.stack_bound_bytes <= 1.4 * used

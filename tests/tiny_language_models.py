@@ -63,6 +63,7 @@ def write_language_model(
     seed: int = 1,
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0,
     endless: bool = False,
+    settings: dict[str, str | float] | None = None,
 ) -> Path:
     """Write a Llama-shaped model of two layers; an endless one never ends its text by itself."""
     words = words or spm_words()
@@ -77,6 +78,9 @@ def write_language_model(
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.width // shape.heads)
+    for key, value in (settings or {}).items():
+        add = writer.add_string if isinstance(value, str) else writer.add_float32
+        add(f"{shape.architecture}.{key}", value)
     _add_words(writer, words)
     if template:
         writer.add_chat_template(template)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import MemoryBudgetError, ModelFormatError, UsageError
+from edgekit.runtime.language.chat_template import ChatTemplate
 from edgekit.runtime.language.generate import (
     ContextLengthError,
     Conversation,
@@ -16,12 +17,13 @@ from edgekit.runtime.language.generate import (
 )
 from edgekit.runtime.language.sampler import Sampler, Sampling
 from edgekit.runtime.language.session import LanguageSession, LoadOptions, load_language_model
+from edgekit.runtime.language.tokenizer import load_tokenizer
 from tests.conftest import Find
 
 pytest.importorskip("gguf")
 pytest.importorskip("tokenizers")
 
-from tests.tiny_language_models import bpe_words, write_language_model
+from tests.tiny_language_models import CHAT_TEMPLATE, bpe_words, write_language_model
 
 pytestmark = pytest.mark.native
 
@@ -229,6 +231,28 @@ def test_a_damaged_file_is_refused(model: Path, tmp_path: Path) -> None:
     damaged.write_bytes(model.read_bytes()[:-1000])
     with pytest.raises(ModelFormatError, match="damaged"):
         load_language_model(damaged)
+
+
+@pytest.mark.full
+def test_llama_cpp_runs_what_the_engine_does_not_and_that_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    path = write_language_model(
+        tmp_path / "scaled.gguf", bpe_words(), settings={"logit_scale": 0.5}
+    )
+    with pytest.raises(ModelFormatError, match="logit_scale"):
+        load_language_model(path, LoadOptions(executor="native"))
+    with pytest.raises(ModelFormatError, match="logit_scale"):
+        load_language_model(path, LoadOptions(memory_bytes=1 << 30))
+    with load_language_model(path) as own:
+        assert own.executor.name == "llama"
+        assert "llama.cpp" in own.notes[0]
+        assert "logit_scale" in own.notes[0]
+        assert own.generate("the and", max_tokens=4, sampling=GREEDY).tokens
+        messages = [{"role": "user", "content": "the<|end|>"}]
+        ours = load_tokenizer(path)
+        template = ChatTemplate(CHAT_TEMPLATE, ours)
+        assert own.template.tokens(messages) == template.tokens(messages)
+        template.close()
 
 
 @pytest.mark.full

@@ -6,16 +6,21 @@ mapped or copied as llama.cpp decides.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import ExecutionError, MissingDependencyError, ModelFormatError
+from edgekit.errors import ExecutionError, MissingDependencyError, ModelFormatError, UsageError
 from edgekit.runtime.language.engine_records import MemoryBudget
+from edgekit.runtime.language.gguf_file import GgufHeader
+from edgekit.runtime.language.tokenizer import Tokenizer, check_text
+from edgekit.runtime.language.vocabulary import Vocabulary, read_vocabulary
 
 _NO_SLOT = 1
 """Answer of ``llama_decode`` where the KV cache is full."""
@@ -101,6 +106,43 @@ class LlamaSession:
         self.close()
 
 
+class LlamaTokenizer(Tokenizer):
+    """llama.cpp's own tokenizer, which knows more kinds of vocabularies."""
+
+    def __init__(self, vocabulary: Vocabulary, library: Any, handle: Any) -> None:
+        self.vocabulary = vocabulary
+        self._library = library
+        self._native = handle
+
+    def encode(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """Return the tokens of a text; parameters as :meth:`Tokenizer.encode`."""
+        check_text(text)
+        data = text.encode()
+        room = (ctypes.c_int32 * (len(data) + 16))()
+        count = self._library.llama_tokenize(
+            self._native, data, len(data), room, len(room), add_special, parse_special
+        )
+        if count < 0:
+            raise ExecutionError("llama.cpp made more tokens than the text has bytes")
+        return list(room[:count])
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Return the bytes that a token stands for; parameters as :meth:`Tokenizer.piece`."""
+        if not 0 <= token < len(self):
+            raise UsageError(f"there is no token {token}: the vocabulary has {len(self)}")
+        capacity = 256
+        while True:
+            room = ctypes.create_string_buffer(capacity)
+            size = self._library.llama_token_to_piece(
+                self._native, token, room, capacity, 0, special
+            )
+            if size >= 0:
+                return room.raw[:size]
+            capacity = -size
+
+
 class LlamaExecutor:
     """A model that llama.cpp has loaded."""
 
@@ -138,6 +180,23 @@ class LlamaExecutor:
         if context is None:
             raise ExecutionError("llama.cpp made no context; is memory short?")
         return LlamaSession(self._library, context, self.vocabulary_size)
+
+    def tokenizer(self, header: GgufHeader) -> LlamaTokenizer:
+        """Return llama.cpp's own tokenizer of the model.
+
+        Raises
+        ------
+        ModelFormatError
+            If the file has no vocabulary.
+        """
+        vocabulary = self._library.llama_model_get_vocab(self._model)
+        ends = (
+            token
+            for token in range(self.vocabulary_size)
+            if self._library.llama_vocab_is_eog(vocabulary, token)
+        )
+        read = read_vocabulary(header, cut_here=False)
+        return LlamaTokenizer(replace(read, end_tokens=frozenset(ends)), self._library, vocabulary)
 
     def close(self) -> None:
         """Give the memory back; sessions must be closed."""

@@ -33,7 +33,7 @@ from edgekit.runtime.language.generate import (
     Timings,
 )
 from edgekit.runtime.language.gguf_file import MAGIC, GgufHeader, read_header
-from edgekit.runtime.language.llama_cpp import has_llama_cpp, load_llama
+from edgekit.runtime.language.llama_cpp import LlamaExecutor, has_llama_cpp, load_llama
 from edgekit.runtime.language.native_executor import load_native
 from edgekit.runtime.language.sampler import Sampling
 from edgekit.runtime.language.tokenizer import Tokenizer
@@ -114,7 +114,7 @@ class LanguageSession:
         self.executor = executor
         self.plan = plan
         self.notes = notes
-        self.tokenizer = _tokenizer(header)
+        self.tokenizer = _tokenizer(header, executor)
         self.template = ChatTemplate(header.text("tokenizer.chat_template"), self.tokenizer)
         self._own: Conversation | None = None
 
@@ -341,7 +341,9 @@ def _load(
     return native, ()
 
 
-def _tokenizer(header: GgufHeader) -> Tokenizer:
+def _tokenizer(header: GgufHeader, executor: LanguageExecutor) -> Tokenizer:
+    if isinstance(executor, LlamaExecutor):
+        return executor.tokenizer(header)
     try:
         return Tokenizer(read_vocabulary(header))
     except ModelFormatError as error:

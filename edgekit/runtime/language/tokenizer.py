@@ -47,6 +47,8 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+        if vocabulary.model == "other":
+            raise ModelFormatError("only llama.cpp can cut texts for this vocabulary")
         self._is_spm = vocabulary.model == "spm"
         self._model: TextModel = (
             SentencePieceModel(vocabulary) if self._is_spm else BytePairModel(vocabulary)
@@ -82,12 +84,7 @@ class Tokenizer:
         UsageError
             If the text is no Unicode text, or longer than ``MOST_CHARACTERS``.
         """
-        if len(text) > MOST_CHARACTERS:
-            raise UsageError(f"a text of {len(text):,} characters; {MOST_CHARACTERS:,} at most")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(f"the text is no Unicode text: {error.reason}") from error
+        check_text(text)
         own = self.vocabulary
         tokens = [own.bos] if add_special and own.add_bos and own.bos != NO_TOKEN else []
         after_special = True
@@ -178,6 +175,16 @@ class TextDecoder:
 
 
 _BYTES = ("utf-8", "surrogateescape")
+
+
+def check_text(text: str) -> None:
+    """Refuse what is no Unicode text, or too long to be cut (UsageError)."""
+    if len(text) > MOST_CHARACTERS:
+        raise UsageError(f"a text of {len(text):,} characters; {MOST_CHARACTERS:,} at most")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the text is no Unicode text: {error.reason}") from error
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -19,7 +19,7 @@ from edgekit.dtypes import Array
 from edgekit.errors import ModelFormatError
 from edgekit.runtime.language.gguf_file import GgufHeader
 
-VocabularyModel = Literal["spm", "bpe"]
+VocabularyModel = Literal["spm", "bpe", "other"]
 
 _MODELS: Mapping[str, VocabularyModel] = {"llama": "spm", "gpt2": "bpe"}
 NO_TOKEN: Final = -1
@@ -74,8 +74,8 @@ class Vocabulary:
 
     Parameters
     ----------
-    model : {'spm', 'bpe'}
-        SentencePiece with scores, or byte-level BPE with merges.
+    model : {'spm', 'bpe', 'other'}
+        SentencePiece with scores, byte-level BPE with merges, or one that is not cut here.
     pre : str
         Name of the rule that cuts a text into words (BPE).
     tokens : tuple of str
@@ -115,8 +115,14 @@ class Vocabulary:
         return self.tokens[token] if 0 <= token < len(self.tokens) else ""
 
 
-def read_vocabulary(header: GgufHeader) -> Vocabulary:
+def read_vocabulary(header: GgufHeader, *, cut_here: bool = True) -> Vocabulary:
     """Return the vocabulary of a file.
+
+    Parameters
+    ----------
+    header : GgufHeader
+    cut_here : bool
+        Refuse vocabularies whose texts only llama.cpp can cut.
 
     Raises
     ------
@@ -124,8 +130,8 @@ def read_vocabulary(header: GgufHeader) -> Vocabulary:
         If there is none, it contradicts itself, or is of a kind that is not read.
     """
     name = header.text("tokenizer.ggml.model")
-    model = _MODELS.get(name)
-    if model is None:
+    model = _MODELS.get(name, "other")
+    if model == "other" and (cut_here or not name):
         what = f"the tokenizer '{name[:40]}' is not read" if name else "there is no vocabulary"
         raise ModelFormatError(
             f"{what} (read: {', '.join(_MODELS)}); llama.cpp may: --executor llama",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.converters.partitioning.placement import place
 from edgekit.deploy.cores import CORES
 from edgekit.deploy.memory_layout import board_layout, machine_layout
 from edgekit.deploy.toolchain import find_toolchain
@@ -24,13 +25,14 @@ from edgekit.emulators.mcu_rows import (
 from edgekit.emulators.qemu_board import has_qemu, machine_of
 from edgekit.emulators.validation import device_errors, rows, summary
 from edgekit.errors import EmulatorError, UsageError
+from edgekit.estimate import estimate_graph
 from edgekit.graph import Graph
 from edgekit.ops import registry
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
 from edgekit.profiles import DeviceProfile, list_profiles, load_profile
-from tests.mcu_models import KWS, board_of, random_inputs
+from tests.mcu_models import KWS, TINY, board_of, planned, random_inputs
 from tests.single_node_graphs import graph_of
 
 pytestmark = pytest.mark.emulated
@@ -185,3 +187,21 @@ def test_cortex_m33_takes_the_instructions_of_cortex_m4(assets: Path, tmp_path: 
         board = board_of(assets / "mcu" / KWS, core, tmp_path / core)
         counts.append(board.run([random_inputs(board.graph, 0)]).instructions)
     assert counts[1] == pytest.approx(counts[0], rel=0.02)
+
+
+@pytest.mark.toolchain
+@pytest.mark.usefixtures("booted")
+@pytest.mark.parametrize("device", ["stm32l4r5"])
+@pytest.mark.parametrize("model", TINY)
+def test_estimates_agree_with_counted_instructions(
+    assets: Path, tmp_path: Path, device: str, model: str
+) -> None:
+    """What ``convert`` says before anything is compiled against what ``emulate`` counts."""
+    core = CORES[load_profile(device).toolchain]
+    profile = load_profile(device)
+    graph, _ = planned(assets / "mcu" / model, kernels=core.kernels)
+    placed = place(graph, profile, None, executor="").placements
+    estimated_s = estimate_graph(graph, profile, placed).latency_s
+    board = board_of(assets / "mcu" / model, core.name, tmp_path)
+    counted = board.run([random_inputs(graph, 0)]).instructions
+    assert estimated_s == pytest.approx(mcu_model.latency_of(profile, counted), rel=0.2)

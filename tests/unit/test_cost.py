@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.converters.importers import load_model
 from edgekit.cost.roofline import (
     bandwidth,
     crossing_cost,
@@ -300,21 +297,3 @@ def test_every_reached_processor_has_a_speed_for_every_class(name: str) -> None:
         for op_class in classes:
             assert refusal(work(op_class), chip) is None, (chip.name, op_class)
             assert node_cost(work(op_class), profile, chip).seconds > 0
-
-
-@pytest.mark.parametrize(
-    ("model", "published_s"),
-    [
-        ("kws/kws_ref_model.tflite", 0.09981),
-        ("ic/pretrainedResnet_quant.tflite", 0.38956),
-        ("vww/vww_96_int8.tflite", 0.30120),
-        ("ad/ad01_int8.tflite", 0.00860),
-    ],
-)
-def test_microcontroller_model_agrees_with_published_runs(
-    asset: Callable[[str], Path], model: str, published_s: float
-) -> None:
-    # microTVM with CMSIS-NN on a NUCLEO-L4R5ZI, MLPerf Tiny v1.0.
-    graph = load_model(asset(f"mcu/mlperf_tiny/{model}")).bind()
-    estimates = estimate_graph(graph, load_profile("stm32l4r5"), everything_on(graph, "cpu"))
-    assert estimates.latency_s == pytest.approx(published_s, rel=0.2)

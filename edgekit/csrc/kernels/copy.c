@@ -48,9 +48,11 @@ ek_status ek_fill(const ek_fill_params *params, void *output) {
     return EK_STATUS_OK;
 }
 
-ek_status ek_fill_words(const ek_fill_words_params *params, int32_t *output) {
+ek_status ek_fill_words(const ek_fill_words_params *params, void *output) {
+    unsigned char *to = output;
     for (int32_t i = 0; i < params->words; i++) {
-        output[i] = params->value;
+        memcpy(to, &params->value, sizeof params->value);
+        to += sizeof params->value;
     }
     return EK_STATUS_OK;
 }

@@ -217,7 +217,7 @@ typedef struct ek_fill_words_params {
     int32_t value;
 } ek_fill_words_params;
 
-EK_KERNEL ek_status ek_fill_words(const ek_fill_words_params *params, int32_t *output);
+EK_KERNEL ek_status ek_fill_words(const ek_fill_words_params *params, void *output);
 
 /* Along the middle axis of (outer, depth, inner). Powers are exp of minus 0 to 255 steps, Q0.31. */
 typedef struct ek_softmax_s8_params {

@@ -20,6 +20,19 @@ int32_t ek_chunk_rows(const ek_matrix *matrix, int64_t block_bytes) {
     return rows < matrix->rows ? (int32_t)rows : matrix->rows;
 }
 
+void ek_chunk_interleave(const ek_chunk *chunk, uint8_t *data, uint8_t *scratch) {
+    const ek_matrix *matrix = chunk->matrix;
+    int64_t group_bytes = matrix->row_bytes * EK_ROW_GROUP;
+    if (!chunk->is_interleaved) {
+        return;
+    }
+    for (int32_t row = 0; row + EK_ROW_GROUP <= chunk->rows; row += EK_ROW_GROUP) {
+        memcpy(scratch, data, (size_t)group_bytes);
+        ek_interleave_rows(matrix->type, scratch, matrix->columns, data);
+        data += group_bytes;
+    }
+}
+
 /* Where a matrix stands in the walk. */
 typedef struct role {
     ek_chunk_class class;
@@ -69,6 +82,9 @@ static void walk_matrix(walker *w, const ek_matrix *matrix, role r) {
                           .expert = r.expert,
                           .class = r.class};
         chunk.bytes = chunk.rows * matrix->row_bytes;
+        /* What is read by row only is left as it is. */
+        chunk.is_interleaved =
+            r.class != EK_CHUNK_BY_ROW && ek_type_find(matrix->type)->form != EK_FORM_FLOAT;
         chunk.is_pinned = decide(w, r.class, padded(chunk.bytes));
         /* Neighbours lie side by side, so that they are used as one. */
         int64_t place = row == 0 || !chunk.is_pinned ? padded(w->next) : w->next;

@@ -31,6 +31,7 @@ typedef struct ek_chunk {
     int32_t layer;  /* of an expert */
     int32_t expert; /* -1: of no expert */
     int32_t is_pinned;
+    int32_t is_interleaved; /* in memory; in the file rows follow each other */
     ek_chunk_class class;
 } ek_chunk;
 
@@ -57,6 +58,9 @@ void ek_division_walk(const ek_division *division, const ek_llm_model *model, ek
 
 /* Rows of every chunk of a matrix but the last. */
 int32_t ek_chunk_rows(const ek_matrix *matrix, int64_t block_bytes);
+/* Puts the whole groups of rows of a chunk, as they lie in the file, in the order that the kernels
+ * read, where it is to be interleaved. `scratch` has one group. */
+void ek_chunk_interleave(const ek_chunk *chunk, uint8_t *data, uint8_t *scratch);
 /* Bytes that are read from storage for a range of the file: whole pages. */
 int64_t ek_page_bytes(int64_t offset, int64_t bytes);
 

@@ -56,21 +56,6 @@ static void multiply_tail(const product *p, const uint8_t *rows, int32_t count, 
     }
 }
 
-static void multiply_groups(const product *p, const uint8_t *rows, int32_t groups, float *out,
-                            uint8_t *scratch) {
-    const ek_matrix *matrix = p->matrix;
-    ek_group_kernel kernel = p->engine->kernels->groups[matrix->type];
-    if (p->span.interleaved) {
-        kernel(rows, groups, &p->blocks, out, matrix->rows);
-        return;
-    }
-    for (int32_t g = 0; g < groups; g++) {
-        const uint8_t *group = rows + (int64_t)g * EK_ROW_GROUP * matrix->row_bytes;
-        ek_interleave_rows(matrix->type, group, matrix->columns, scratch);
-        kernel(scratch, 1, &p->blocks, out + (int64_t)g * EK_ROW_GROUP, matrix->rows);
-    }
-}
-
 static void multiply_item(void *context, int32_t item, int32_t thread) {
     const product *p = context;
     const ek_matrix *matrix = p->matrix;
@@ -87,7 +72,7 @@ static void multiply_item(void *context, int32_t item, int32_t thread) {
     }
     uint8_t *scratch = p->engine->scratch[thread].rows;
     int32_t groups = count / EK_ROW_GROUP;
-    multiply_groups(p, rows, groups, out, scratch);
+    p->engine->kernels->groups[matrix->type](rows, groups, &p->blocks, out, matrix->rows);
     int32_t done = groups * EK_ROW_GROUP;
     if (done < count) {
         multiply_tail(p, rows + done * matrix->row_bytes, count - done, out + done, scratch);

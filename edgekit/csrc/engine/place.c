@@ -148,6 +148,9 @@ static void place_stream(ek_llm_engine *engine, filling *f) {
     }
     stream->timeout_ns = (int64_t)engine->options.storage_timeout_ms * 1000000;
     stream->row_pages = take_pages(f, ek_slot_bytes(engine->model->embedding.row_bytes));
+    for (int32_t i = 0; i < EK_READERS && stream->slot_count > 0; i++) {
+        stream->readers[i].group = take(f, find_widest(engine->model).row_bytes * EK_ROW_GROUP, 1);
+    }
     stream->slot_bytes = ek_slot_bytes(engine->division.largest_bytes);
     for (int32_t i = 0; i < stream->slot_count; i++) {
         stream->slots[i].pages = take_pages(f, stream->slot_bytes);

@@ -57,56 +57,79 @@ typedef struct word_range {
     int32_t block_columns;
 } word_range;
 
-static word_range words_of(uint32_t type) {
+#define Q4_0_WORDS ((word_range){2, 4, EK_Q4_0_BYTES, 32})
+#define Q8_0_WORDS ((word_range){2, 8, EK_Q8_0_BYTES, 32})
+#define Q4_K_WORDS ((word_range){4, 35, EK_Q4_K_BYTES, 256})
+/* The scale is at the end. */
+#define Q6_K_WORDS ((word_range){0, 52, EK_Q6_K_BYTES, 256})
+
+static inline word_range words_of(uint32_t type) {
     switch (type) {
     case EK_TYPE_Q4_0:
-        return (word_range){2, 4, EK_Q4_0_BYTES, 32};
+        return Q4_0_WORDS;
     case EK_TYPE_Q8_0:
-        return (word_range){2, 8, EK_Q8_0_BYTES, 32};
+        return Q8_0_WORDS;
     case EK_TYPE_Q4_K:
-        return (word_range){4, 35, EK_Q4_K_BYTES, 256};
-    default: /* Q6_K: the scale is at the end */
-        return (word_range){0, 52, EK_Q6_K_BYTES, 256};
+        return Q4_K_WORDS;
+    default:
+        return Q6_K_WORDS;
     }
 }
 
 /* A group's block: the scales, kind by kind and eight rows each; then the words, eight rows each.
  */
-static void copy_block(word_range range, uint8_t *row, uint8_t *group, int32_t lane, int to_group) {
+static inline void interleave(word_range range, const uint8_t *rows, int32_t columns,
+                              uint8_t *out) {
+    int32_t blocks = columns / range.block_columns;
     int32_t aside_bytes = range.block_bytes - range.words * 4;
     int32_t aside_at = range.first_byte == 0 ? range.words * 4 : 0;
-    for (int32_t i = 0; i < aside_bytes; i += 2) {
-        uint8_t *inside = group + i * EK_ROW_GROUP + lane * 2;
-        memcpy(to_group ? inside : row + aside_at + i, to_group ? row + aside_at + i : inside, 2);
-    }
-    for (int32_t i = 0; i < range.words; i++) {
-        uint8_t *inside = group + (aside_bytes + i * 4) * EK_ROW_GROUP + lane * 4;
-        uint8_t *plain = row + range.first_byte + i * 4;
-        memcpy(to_group ? inside : plain, to_group ? plain : inside, 4);
+    for (int32_t b = 0; b < blocks; b++) {
+        uint8_t *group = out + (size_t)b * (size_t)range.block_bytes * EK_ROW_GROUP;
+        uint8_t *words = group + aside_bytes * EK_ROW_GROUP;
+        for (int32_t lane = 0; lane < EK_ROW_GROUP; lane++) {
+            const uint8_t *block =
+                rows + ((size_t)lane * (size_t)blocks + (size_t)b) * (size_t)range.block_bytes;
+            for (int32_t i = 0; i < aside_bytes; i += 2) {
+                memcpy(group + i * EK_ROW_GROUP + lane * 2, block + aside_at + i, 2);
+            }
+            for (int32_t i = 0; i < range.words; i++) {
+                memcpy(words + i * 4 * EK_ROW_GROUP + lane * 4, block + range.first_byte + i * 4,
+                       4);
+            }
+        }
     }
 }
 
 void ek_interleave_rows(uint32_t type, const uint8_t *rows, int32_t columns, uint8_t *out) {
-    word_range range = words_of(type);
-    int32_t blocks = columns / range.block_columns;
-    uint8_t block[EK_Q6_K_BYTES];
-    for (int32_t b = 0; b < blocks; b++) {
-        uint8_t *group = out + (size_t)b * (size_t)range.block_bytes * EK_ROW_GROUP;
-        for (int32_t lane = 0; lane < EK_ROW_GROUP; lane++) {
-            size_t at = ((size_t)lane * (size_t)blocks + (size_t)b) * (size_t)range.block_bytes;
-            memcpy(block, rows + at, (size_t)range.block_bytes);
-            copy_block(range, block, group, lane, 1);
-        }
+    switch (type) { /* with sizes that the compiler knows */
+    case EK_TYPE_Q4_0:
+        interleave(words_of(EK_TYPE_Q4_0), rows, columns, out);
+        break;
+    case EK_TYPE_Q8_0:
+        interleave(words_of(EK_TYPE_Q8_0), rows, columns, out);
+        break;
+    case EK_TYPE_Q4_K:
+        interleave(words_of(EK_TYPE_Q4_K), rows, columns, out);
+        break;
+    default:
+        interleave(words_of(EK_TYPE_Q6_K), rows, columns, out);
     }
 }
 
 void ek_extract_row(uint32_t type, const uint8_t *group, int32_t columns, int32_t row,
                     uint8_t *out) {
     word_range range = words_of(type);
-    uint8_t block[EK_Q6_K_BYTES * EK_ROW_GROUP];
+    int32_t aside_bytes = range.block_bytes - range.words * 4;
+    int32_t aside_at = range.first_byte == 0 ? range.words * 4 : 0;
     for (int32_t b = 0; b < columns / range.block_columns; b++) {
-        size_t bytes = (size_t)range.block_bytes;
-        memcpy(block, group + (size_t)b * bytes * EK_ROW_GROUP, bytes * EK_ROW_GROUP);
-        copy_block(range, out + (size_t)b * bytes, block, row, 0);
+        const uint8_t *block = group + (size_t)b * (size_t)range.block_bytes * EK_ROW_GROUP;
+        const uint8_t *words = block + aside_bytes * EK_ROW_GROUP;
+        uint8_t *plain = out + (size_t)b * (size_t)range.block_bytes;
+        for (int32_t i = 0; i < aside_bytes; i += 2) {
+            memcpy(plain + aside_at + i, block + i * EK_ROW_GROUP + row * 2, 2);
+        }
+        for (int32_t i = 0; i < range.words; i++) {
+            memcpy(plain + range.first_byte + i * 4, words + i * 4 * EK_ROW_GROUP + row * 4, 4);
+        }
     }
 }

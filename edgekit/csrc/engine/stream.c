@@ -35,7 +35,7 @@ static int64_t read_pages(int file, uint8_t *pages, int64_t bytes, int64_t offse
 }
 
 int ek_stream_read(ek_stream *stream, uint8_t *pages, int64_t offset, int64_t bytes,
-                   const uint8_t **data) {
+                   uint8_t **data) {
     int64_t start = offset / EK_STORAGE_PAGE * EK_STORAGE_PAGE;
     int64_t length = ek_page_bytes(offset, bytes);
     int64_t got = read_pages(stream->file, pages, length, start);
@@ -99,7 +99,8 @@ static int32_t find_next(ek_stream *stream) {
 }
 
 static void *run_reader(void *argument) {
-    ek_stream *stream = argument;
+    const ek_reader *reader = argument;
+    ek_stream *stream = reader->stream;
     pthread_mutex_lock(&stream->lock);
     while (!stream->ending) {
         int32_t index = find_next(stream);
@@ -114,8 +115,11 @@ static void *run_reader(void *argument) {
         slot->chunk = index;
         slot->state = EK_SLOT_READING;
         pthread_mutex_unlock(&stream->lock);
-        const uint8_t *data = NULL;
+        uint8_t *data = NULL;
         int done = ek_stream_read(stream, slot->pages, chunk->offset, chunk->bytes, &data);
+        if (done) {
+            ek_chunk_interleave(chunk, data, reader->group);
+        }
         pthread_mutex_lock(&stream->lock);
         slot->state = done ? EK_SLOT_READY : EK_SLOT_FAILED;
         pthread_cond_broadcast(&stream->filled);
@@ -174,7 +178,9 @@ ek_status ek_stream_start(ek_stream *stream, int file, const ek_message *message
     stream->cursor = stream->chunk_count; /* nothing is read before the first pass */
     stream->reader_pass = stream->pass + 1;
     while (stream->reader_count < EK_READERS && stream->slot_count > 0) {
-        if (pthread_create(&stream->readers[stream->reader_count], NULL, run_reader, stream) != 0) {
+        ek_reader *reader = &stream->readers[stream->reader_count];
+        reader->stream = stream;
+        if (pthread_create(&reader->thread, NULL, run_reader, reader) != 0) {
             return ek_report(message, EK_STATUS_OUT_OF_MEMORY, "a reader cannot be started");
         }
         stream->reader_count++;
@@ -191,7 +197,7 @@ void ek_stream_stop(ek_stream *stream) {
     pthread_cond_broadcast(&stream->freed);
     pthread_mutex_unlock(&stream->lock);
     for (int32_t i = 0; i < stream->reader_count; i++) {
-        pthread_join(stream->readers[i], NULL);
+        pthread_join(stream->readers[i].thread, NULL);
     }
     pthread_cond_destroy(&stream->freed);
     pthread_cond_destroy(&stream->filled);

@@ -33,6 +33,12 @@ typedef struct ek_stream_counters {
     int64_t wait_ns;    /* that the engine waited for chunks */
 } ek_stream_counters;
 
+typedef struct ek_reader {
+    struct ek_stream *stream;
+    uint8_t *group; /* eight rows of the longest matrix */
+    pthread_t thread;
+} ek_reader;
+
 typedef struct ek_stream {
     const ek_chunk *chunks; /* in order of the walk */
     int32_t chunk_count;
@@ -44,7 +50,7 @@ typedef struct ek_stream {
 
     int file;      /* past the page cache where the system can */
     int is_direct; /* 0: the page cache is emptied after each read */
-    pthread_t readers[EK_READERS];
+    ek_reader readers[EK_READERS];
     int32_t reader_count;
     pthread_mutex_t lock; /* of everything below */
     pthread_cond_t filled;
@@ -76,7 +82,8 @@ void ek_stream_complete(ek_stream *stream);
 /* `chosen` must not change until the next call or the end of the pass. */
 void ek_stream_route(ek_stream *stream, int32_t layer, const uint8_t *chosen);
 
-/* Waits for a chunk. EK_STATUS_IO: it cannot be read, or not within the time. */
+/* Waits for a chunk, interleaved where it is to be. EK_STATUS_IO: it cannot be read, or not within
+ * the time. */
 ek_status ek_stream_take(ek_stream *stream, int32_t chunk, const uint8_t **data);
 /* So far; zeros for a stream that was never started. */
 ek_stream_counters ek_stream_count(ek_stream *stream);
@@ -86,6 +93,6 @@ void ek_stream_give(ek_stream *stream);
 
 /* Reads a range of the file into pages; 0 on failure. `*data` is its first byte. */
 int ek_stream_read(ek_stream *stream, uint8_t *pages, int64_t offset, int64_t bytes,
-                   const uint8_t **data);
+                   uint8_t **data);
 
 #endif

@@ -20,12 +20,6 @@ int64_t ek_weights_vector_bytes(const ek_llm_model *model) {
     return bytes;
 }
 
-/* The embedding is read by row; it is interleaved only where it is the output matrix too. */
-static int is_interleaved(const ek_llm_model *model, const ek_matrix *matrix) {
-    return ek_type_find(matrix->type)->form != EK_FORM_FLOAT &&
-           (matrix->index != model->embedding.index || model->facts.tied_embeddings);
-}
-
 typedef struct dividing {
     ek_weights *weights;
     uint8_t *arena;
@@ -87,7 +81,7 @@ static void load_vector(void *context, const ek_vector *vector) {
 
 /* While streaming, past the page cache: that memory is somebody else's. */
 static int read_chunk(ek_weights *weights, const ek_chunk *chunk) {
-    const uint8_t *data = NULL;
+    uint8_t *data = NULL;
     if (weights->stream.slot_count == 0) {
         return ek_read_at(weights->model->gguf.file, chunk->pinned, (size_t)chunk->bytes,
                           chunk->offset);
@@ -101,21 +95,11 @@ static int read_chunk(ek_weights *weights, const ek_chunk *chunk) {
 }
 
 static void load_chunk(loader *l, const ek_chunk *chunk) {
-    const ek_matrix *matrix = chunk->matrix;
     if (!read_chunk(l->weights, chunk)) {
-        refuse_tensor(l, matrix->name, chunk->bytes, chunk->offset);
+        refuse_tensor(l, chunk->matrix->name, chunk->bytes, chunk->offset);
         return;
     }
-    if (!is_interleaved(l->weights->model, matrix)) {
-        return;
-    }
-    int64_t group_bytes = matrix->row_bytes * EK_ROW_GROUP;
-    uint8_t *place = chunk->pinned;
-    for (int32_t row = 0; row + EK_ROW_GROUP <= chunk->rows; row += EK_ROW_GROUP) {
-        memcpy(l->scratch, place, (size_t)group_bytes);
-        ek_interleave_rows(matrix->type, l->scratch, matrix->columns, place);
-        place += group_bytes;
-    }
+    ek_chunk_interleave(chunk, chunk->pinned, l->scratch);
 }
 
 ek_status ek_weights_load(ek_weights *weights, uint8_t *vectors, uint8_t *scratch,
@@ -174,7 +158,6 @@ ek_status ek_weights_acquire(ek_weights *weights, const ek_matrix *matrix, int32
         return status;
     }
     span->data = chunk->pinned;
-    span->interleaved = is_interleaved(weights->model, matrix);
     while (first_row + span->rows < matrix->rows &&
            chunk[1].pinned == chunk->pinned + chunk->bytes) {
         chunk++;
@@ -192,7 +175,7 @@ void ek_weights_release(ek_weights *weights, const ek_span *span) {
 ek_status ek_weights_read_row(ek_weights *weights, const ek_matrix *matrix, int32_t row,
                               uint8_t *scratch) {
     const ek_chunk *chunk = &weights->chunks[chunk_of(weights, matrix, row)];
-    const uint8_t *data = chunk->pinned;
+    uint8_t *data = chunk->pinned;
     int32_t inside = row - chunk->first_row;
     int32_t group = inside / EK_ROW_GROUP * EK_ROW_GROUP;
     if (!chunk->is_pinned) {
@@ -203,7 +186,7 @@ ek_status ek_weights_read_row(ek_weights *weights, const ek_matrix *matrix, int3
             return EK_STATUS_IO;
         }
         memcpy(scratch, data, (size_t)matrix->row_bytes);
-    } else if (is_interleaved(weights->model, matrix) && group + EK_ROW_GROUP <= chunk->rows) {
+    } else if (chunk->is_interleaved && group + EK_ROW_GROUP <= chunk->rows) {
         ek_extract_row(matrix->type, data + group * matrix->row_bytes, matrix->columns,
                        inside - group, scratch);
     } else {

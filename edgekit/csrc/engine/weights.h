@@ -10,13 +10,12 @@
 #include "model.h"
 #include "stream.h"
 
-/* Rows of a matrix that are in memory now. Spans begin at multiples of EK_ROW_GROUP rows. */
+/* Rows of a matrix that are in memory now, from a multiple of EK_ROW_GROUP on. Whole groups of
+ * quantized rows are as ek_interleave_rows leaves them; the rest is as in the file. */
 typedef struct ek_span {
     const uint8_t *data; /* row r of the span at r * row_bytes, groups in place of their rows */
     int32_t first_row;
     int32_t rows;
-    int32_t interleaved; /* 1: whole groups of rows are as ek_interleave_rows leaves them; the rows
-                            after the last whole group are as in the file */
     int32_t is_streamed;
 } ek_span;
 

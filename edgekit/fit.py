@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from edgekit.errors import MemoryBudgetError, PlanError
 from edgekit.plan import MemoryUse, Plan
 from edgekit.profiles import DeviceProfile
+from edgekit.units import short_name
 
 
 def check_fit(plan: Plan, *, hint: str = "") -> None:
@@ -36,7 +37,7 @@ def check_fit(plan: Plan, *, hint: str = "") -> None:
         required_bytes=worst.peak_bytes,
         available_bytes=worst.available_bytes,
         memory=worst.name,
-        step=worst.peak_step,
+        step=short_name(worst.peak_step),
         hint="\n".join([*others, *([hint] if hint else [])]),
     )
 

@@ -1,10 +1,13 @@
-"""Text forms of quantities for people, and their parsing. KiB = 1,024 bytes."""
+"""Text forms of quantities and names for people, and their parsing. KiB = 1,024 bytes."""
 
 from __future__ import annotations
 
 import re
 
 from edgekit.errors import UsageError
+
+SCRATCH = ":scratch"
+"""What the name of a buffer that a kernel works in ends with."""
 
 _BYTE_SUFFIX = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
@@ -47,3 +50,12 @@ def parse_bytes(text: str) -> int:
     if not match:
         raise UsageError(f"{text!r} is not a size; write for instance 1048576, 512K or 1.5GiB")
     return int(float(match.group(1)) * _BYTE_SUFFIX[match.group(2)])
+
+
+def short_name(name: str) -> str:
+    """Return what tells a layer or tensor from others.
+
+    TensorFlow's converter joins the names of all that it fused by semicolons; the first is enough.
+    """
+    first, fused, _ = name.partition(";")
+    return first + (SCRATCH if fused and name.endswith(SCRATCH) else "")

@@ -11,7 +11,7 @@ import click
 from edgekit.cli.image import show_image
 from edgekit.cli.output import common_options, estimate_line, print_json, table
 from edgekit.errors import UsageError
-from edgekit.report.names import short_name
+from edgekit.units import short_name
 
 if TYPE_CHECKING:
     from edgekit.plan import MemoryUse, Plan

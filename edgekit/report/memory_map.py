@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from edgekit.plan import MemoryUse, Plan, PlannedBuffer
-from edgekit.report.names import short_name
-from edgekit.units import format_bytes
+from edgekit.units import format_bytes, short_name
 
 WIDTH, HEIGHT = 1040, 340
 LEFT, RIGHT, TOP, BOTTOM = 76, 14, 22, 34

@@ -8,9 +8,8 @@ from typing import Any
 
 from edgekit.package import Package
 from edgekit.plan import MemoryUse, Plan
-from edgekit.report.names import short_name
 from edgekit.report.tables import html_table
-from edgekit.units import format_bytes, format_joules, format_seconds
+from edgekit.units import format_bytes, format_joules, format_seconds, short_name
 
 
 def tiles(package: Package) -> str:

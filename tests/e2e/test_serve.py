@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edgekit.runtime.language.engine import open_model
 from tests.e2e.conftest import Edgekit
 
 pytest.importorskip("openai")
@@ -323,3 +326,22 @@ def test_the_server_ends_in_the_middle_of_an_answer(model: Path) -> None:
         own.process.terminate()
         assert own.process.wait(timeout=30) == 0
         stream.close()
+
+
+def test_storage_that_fails_ends_the_answer_with_an_error(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    shutil.copyfile(model, copy)
+    with open_model(copy) as header:
+        smallest = header.plan(context=LONG + 200, sessions=1).minimum_bytes
+    limits = ("--memory", str(smallest), "--sessions", "1", "--context", str(LONG + 200))
+    with serving(copy, *limits, "--max-tokens", str(LONG)) as own:
+        whole = complete(own).choices[0].text
+        stream = complete(own, stream=True, max_tokens=LONG)
+        pieces = [next(stream).choices[0].text for _ in range(5)]
+        os.truncate(copy, 4096)
+        with pytest.raises(openai.APIError, match="storage"):
+            pieces += [chunk.choices[0].text for chunk in stream]
+        text = "".join(pieces)
+        assert text.startswith(whole[: len(text)])
+        own.wait_until(running=0)
+        assert client(own).models.list().data

@@ -79,7 +79,7 @@ class FirmwareImage:
         Reserved for the stack.
     stack_bound_bytes : int or None
         The most that the program can use, an interrupt included; None where the compiler does not
-        say.
+        say, or the reserve was given.
     """
 
     elf: Path
@@ -209,8 +209,10 @@ def link_image(
 ) -> FirmwareImage:
     """Link firmware for a layout; parameters and errors are those of :func:`build_image`."""
     directory.mkdir(parents=True, exist_ok=True)
+    if stack_bytes is not None:
+        return _link(objects, layout, directory, stack_bytes, None)
     bound = _stack_bound(objects.toolchain, objects.core, objects.files)
-    reserved = stack_bytes or (STACK_BYTES if bound is None else bound + -bound % 8)
+    reserved = STACK_BYTES if bound is None else bound + -bound % 8
     return _link(objects, layout, directory, reserved, bound)
 
 

@@ -137,10 +137,14 @@ def monitor_parts(
         try:
             place = _place(profile, protocol)
             image = _link(objects, profile, place, folder / protocol, stack_bytes)
-        except (BuildError, MemoryBudgetError) as error:
-            lines = str(error).splitlines()
-            reason = next((line for line in lines if "overflow" in line), lines[-1])
-            reason = reason.rpartition(": ")[2]
+        except MemoryBudgetError as error:
+            notes.append(f"No image for flash by {protocol}: {error}")
+            continue
+        except BuildError as error:
+            lines = [line for line in str(error).splitlines() if "overflow" in line]
+            if not lines:
+                raise
+            reason = lines[0].rpartition(": ")[2]
             notes.append(f"No image for flash by {protocol}, too large with the monitor: {reason}")
             continue
         content = _finished(place, ElfFile.read(image.elf))

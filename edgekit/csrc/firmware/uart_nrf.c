@@ -19,18 +19,16 @@
 
 #define ENABLED 4u
 #define INTERRUPT_AT_BYTE (1u << 2)
-#define RATE_STEP_SHIFT 32u
 #define RATE_MASK 0xFFFFF000u
-#define RATE_CLOCK_HZ 16000000u
 
 void ek_uart_open(uint32_t clock_hz, uint32_t baud) {
     (void)clock_hz;
     PIN_TX = EK_UART_TX;
     PIN_RX = EK_UART_RX;
     CONFIG = 0; /* no parity, no flow control */
-    /* A fraction of 16 MHz in 32 bits, of which the lowest 12 are not there: rounded. */
-    const uint64_t rate = ((uint64_t)baud << RATE_STEP_SHIFT) / RATE_CLOCK_HZ;
-    RATE = ((uint32_t)rate + 0x800u) & RATE_MASK;
+    /* A fraction of 16 MHz in 32 bits, of which the lowest 12 are not there: rounded. The factor
+     * is 2^32 / 16,000,000 = 268.4354..., here 268 + 7 / 16. */
+    RATE = (268u * baud + 7u * baud / 16u + 0x800u) & RATE_MASK;
     ENABLE = ENABLED;
     INTERRUPTS = INTERRUPT_AT_BYTE;
     START_RECEIVING = 1;

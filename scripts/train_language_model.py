@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the language model that ships in ``edgekit/zoo``, from nothing, on public-domain texts.
 
-Needs the extras ``edgekit[torch,llama]`` and the package ``tokenizers``::
+Needs the extras ``edgekit[torch,llm]``::
 
     python scripts/train_language_model.py --out DIR --minutes 40 --text FILE FILE ...
 
@@ -136,7 +136,7 @@ def _parse() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="more texts to judge the model by: the first 100 kB of each",
+        help="more texts to judge the model by: the first 20 kB of each",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last state in --out")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")

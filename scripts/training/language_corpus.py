@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 VALIDATION_SHARE = 0.05
-EVALUATION_BYTES = 100_000
+EVALUATION_BYTES = 20_000
 # The play is in the collection of plays and in the excerpts from plays: its lines would be on both
 # sides of the split.
 REPEATED_MEMBERS = ("r_and_j.xml",)

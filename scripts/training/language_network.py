@@ -1,9 +1,9 @@
 """The network: a small Llama with a squared-ReLU feed-forward network without a gate.
 
 Pre-normalization by root mean square, rotary positions, grouped-query attention: the computation
-that llama.cpp runs for the architecture ``arcee``. Squared ReLU
-after So et al., "Primer: Searching for Efficient Transformers for Language Modeling"
-(arXiv:2109.08668): most of its activations are exactly zero, so that most neurons need not be read.
+that llama.cpp runs for the architecture ``arcee``. Squared ReLU after So et al., "Primer: Searching
+for Efficient Transformers for Language Modeling" (arXiv:2109.08668): most of its activations are
+exactly zero, so that most neurons need not be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 # Of the positions, one in so many tells how many neurons are at work: an estimate is enough.
-PENALTY_STRIDE = 8
+SHARE_STRIDE = 8
 EMBEDDING_DEVIATION = 0.3
 
 
@@ -162,25 +162,13 @@ class LanguageNetwork(nn.Module):  # type: ignore[misc]
         return logits
 
 
-def active_share(rectified: list[torch.Tensor]) -> torch.Tensor:
-    """Share of the neurons that carry the output: ``(sum r)^2 / (n sum r^2)``, mean over tokens.
-
-    1 where all are equal, ``1 / n`` where one does all the work. Unlike the sum it does not change
-    with the scale of the activations, so that it cannot be lowered by moving the scale into the
-    next matrix.
+def active_share(rectified: list[torch.Tensor]) -> float:
+    """Share of the activations that are not zero, estimated from a part of the positions.
 
     Parameters
     ----------
     rectified : list of tensor, shape (batch, positions, ffn_width)
-        From `LanguageNetwork`: not negative.
-
-    Returns
-    -------
-    tensor, shape ()
+        From `LanguageNetwork`.
     """
-    shares = []
-    for layer in rectified:
-        sample = layer[:, ::PENALTY_STRIDE]
-        energy = sample.square().sum(-1) + 1e-6
-        shares.append((sample.sum(-1).square() / energy).mean() / layer.shape[-1])
-    return torch.stack(shares).mean()
+    shares = [float((layer[:, ::SHARE_STRIDE] > 0).float().mean()) for layer in rectified]
+    return sum(shares) / len(shares)

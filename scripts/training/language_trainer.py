@@ -33,8 +33,6 @@ class Settings:
         Adam for the output matrix and all normalizations.
     matrix_decay : float
         Weight decay of the matrices of the blocks.
-    activity_penalty : float
-        Weight of `active_share` in the loss.
     pairs_share : float
         First part of the budget, in which only embeddings and output learn which token follows
         which: the blocks are the identity, and a step costs a fifth of a whole one.
@@ -48,10 +46,9 @@ class Settings:
     seed: int = 1
     batch_tokens: int = 2048
     matrix_rate: float = 0.02
-    embedding_rate: float = 0.03
+    embedding_rate: float = 0.01
     output_rate: float = 4e-3
     matrix_decay: float = 0.1
-    activity_penalty: float = 0.05
     pairs_share: float = 0.07
     warm_up_share: float = 0.01
     cool_down_share: float = 0.7
@@ -161,19 +158,19 @@ class Trainer:
         loss : float
             Cross-entropy before the step, nats a token.
         share : float
-            `active_share` before the step; 1 while only pairs of tokens are learned.
+            `active_share` before the step; 0 while only pairs of tokens are learned.
         """
         context = self.network.shape.context
         if progress < 1.0 - self.settings.long_share:
             context //= 2
         inputs, targets = self._batch(context)
         if progress < self.settings.pairs_share:
-            logits, share = self.network.score_pairs(inputs), torch.ones(())
+            logits, share = self.network.score_pairs(inputs), 0.0
         else:
             logits, rectified = self.network(inputs)
             share = active_share(rectified)
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        (loss + self.settings.activity_penalty * share).backward()
+        loss.backward()
         factor = self.settings.rate(progress)
         for optimizer, peak in zip(self.optimizers, self.peak_rates, strict=True):
             for group in optimizer.param_groups:
@@ -182,7 +179,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.tokens_seen += targets.numel()
-        return float(loss.detach()), float(share.detach())
+        return float(loss.detach()), share
 
     def _batch(self, context: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cut inputs and targets of the current step; they depend on seed and position alone.

@@ -161,11 +161,17 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:
         torch.testing.assert_close(along, along[:1].expand_as(along), atol=1e-4, rtol=1e-4)
 
 
-def test_active_share_counts_the_neurons_at_work_whatever_their_scale() -> None:
+def test_active_share_counts_what_is_not_zero() -> None:
     rectified = torch.zeros(1, 16, 64)
-    rectified[..., :16] = 1.0
-    assert active_share([rectified]) == pytest.approx(0.25, rel=1e-3)
-    assert active_share([100.0 * rectified]) == pytest.approx(0.25, rel=1e-3)
+    rectified[..., :16] = 1e-9
+    assert active_share([rectified, torch.zeros(1, 16, 64)]) == pytest.approx(0.125)
+
+
+def test_pairs_score_as_the_network_whose_blocks_are_the_identity() -> None:
+    network = LanguageNetwork(TINY)
+    torch.nn.init.normal_(network.output.weight)
+    tokens = torch.arange(20)[None]
+    torch.testing.assert_close(network.score_pairs(tokens), network(tokens)[0])
 
 
 # --- training -----------------------------------------------------------------------------------

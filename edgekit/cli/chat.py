@@ -11,6 +11,7 @@ import click
 
 from edgekit.cli.generate import summary
 from edgekit.cli.language_options import (
+    echo_generated,
     load_arguments,
     load_options,
     load_session,
@@ -63,7 +64,7 @@ def command(
                 for text in generation:
                     parts.append(text)
                     if not as_json:
-                        click.echo(text, nl=False)
+                        echo_generated(text)
             except KeyboardInterrupt:  # ends the answer, not the conversation
                 generation.cancel()
             answer = "".join(parts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.language_options import (
+    echo_generated,
     load_arguments,
     load_options,
     load_session,
@@ -60,7 +61,7 @@ def command(
             print_json(answer_json(session, generation.text(), generation))
             return
         for text in generation:
-            click.echo(text, nl=False)
+            echo_generated(text)
         click.echo()
         note(summary(session, generation), quiet=quiet)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar
@@ -111,6 +112,19 @@ def load_session(
     for text in session.notes:
         note(text, quiet=quiet)
     return session
+
+
+def echo_generated(text: str) -> None:
+    """Print text of a model as it comes; on a terminal without what would steer the terminal."""
+    click.echo(terminal_text(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def terminal_text(text: str) -> str:
+    """Return a text with U+FFFD in place of control characters, but line ends and tabs."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\r\t"}
 
 
 def load_arguments(options: dict[str, Any]) -> LoadArguments:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli.language_options import terminal_text
 from tests.e2e.conftest import Edgekit
 
 pytest.importorskip("gguf")
@@ -74,6 +75,14 @@ def _environment() -> dict[str, str]:
     import os
 
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
+def test_a_terminal_is_not_steered_by_what_a_model_writes() -> None:
+    hostile = "a\x1b]0;title\x07\x1b[2J\x9b31m\x7f\n\tb é 🙂"
+    shown = terminal_text(hostile)
+    assert len(shown) == len(hostile)
+    assert not set(shown) & {"\x1b", "\x07", "\x9b", "\x7f"}
+    assert shown.endswith("\n\tb é 🙂")
 
 
 def test_the_model_that_ships_writes_a_text(edgekit: Edgekit) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.runtime.language.executor import LanguageExecutor, TokenSession
-from edgekit.runtime.language.sampler import Sampler, Sampling
+from edgekit.runtime.language.sampler import MOST_RECENT, Sampler, Sampling
 from edgekit.runtime.language.stop_words import StopFilter
 from edgekit.runtime.language.tokenizer import Tokenizer
 
@@ -239,7 +239,7 @@ class Generation:
         decoder, stop = conversation.tokenizer.decoder(), StopFilter(settings.stop)
         sampler = Sampler(len(logits), settings.sampling)
         while self.finish_reason is None:
-            token = sampler.choose(logits, [*self._prompt[-64:], *self.tokens])
+            token = sampler.choose(logits, self._recent())
             self.tokens.append(token)
             if token in conversation.tokenizer.end_tokens:
                 self.finish_reason = "stop"
@@ -260,6 +260,12 @@ class Generation:
         last = stop.feed(decoder.finish()) + stop.finish()
         if last:
             yield last
+
+    def _recent(self) -> list[int]:
+        """Return the last tokens, of the prompt too."""
+        missing = MOST_RECENT - len(self.tokens)
+        before = self._prompt[-missing:] if missing > 0 else []
+        return [*before, *self.tokens[-MOST_RECENT:]]
 
     def _is_full(self) -> bool:
         return self._conversation.position >= self._conversation.executor.context

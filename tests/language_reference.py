@@ -44,7 +44,7 @@ def read_reference(path: Path) -> Reference:
 
 
 def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon) * weight
+    return np.asarray(x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon) * weight)
 
 
 def softmax(x: Array) -> Array:
@@ -231,6 +231,7 @@ def write_model(
     *,
     seed: int = 1,
     tensors: Mapping[str, NDArray[Any]] | None = None,
+    tokenizer: str | None = None,
 ) -> Path:
     """Write a random model; matrices in ``quantization``, vectors and routers F32.
 
@@ -248,6 +249,9 @@ def write_model(
         writer.add_key_length(shape.head_width)
         writer.add_value_length(shape.head_width)
     writer.add_rope_dimension_count(shape.head_width or shape.width // shape.heads)
+    if tokenizer is not None:
+        writer.add_tokenizer_model(tokenizer)
+        writer.add_vocab_size(shape.vocabulary)
     if shape.experts:
         writer.add_expert_count(shape.experts)
         writer.add_expert_used_count(shape.experts_used)

@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Talk to the model of PACKAGE, which may also be a GGUF file: one line in, an answer out.
 
-    The model's own chat template is used. With --json each answer is one line of JSON.
+    The model's own chat template is used. With --json each answer is one JSON object.
     """
     loading, sampling = load_arguments(options), sampling_of(options)
     with load_session(package, loading, quiet=quiet or as_json) as session:

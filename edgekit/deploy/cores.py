@@ -140,7 +140,7 @@ CORES = {
             "cortex-m33",
             ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
             "thumb-freestanding-eabihf",
-            "cortex_m33+fp_armv8d16sp",
+            "cortex_m33+dsp+fp_armv8d16sp",
             KernelSet.CORTEX_M_DSP,
             Machine(
                 "mps2-an505",

@@ -99,6 +99,8 @@ class Toolchain:
                 "-fno-sanitize=undefined",
                 "-fno-unwind-tables",
                 "-fno-asynchronous-unwind-tables",
+                "-fomit-frame-pointer",
+                "-DEK_ALL_REGISTERS",
             )
         )
         return (*self.core_flags(core), optimization, *_FREESTANDING, *_WARNINGS, *own)

@@ -63,7 +63,7 @@ static const int8_t *packed_4x2(const int8_t *weights, const int8_t *first, cons
                                 int32_t fours, int32_t sums[8]) {
     int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
     int32_t e = sums[4], f = sums[5], g = sums[6], h = sums[7];
-    for (int32_t four = 0; four < fours; four++) {
+    for (const int8_t *end = first + 4 * fours; first < end;) {
         EK_ADD8(0);
         EK_ADD8(1);
         EK_ADD8(2);
@@ -85,15 +85,16 @@ static void multiply_rows(const int8_t *weights, const int32_t *channels, int32_
     int32_t done = 0;
     while (count - done > 2) {
         const int32_t width = count - done < 4 ? count - done : 4;
-        int32_t sums[8] = {0};
-        for (int32_t i = 0; i < width; i++) {
-            sums[i] = sums[4 + i] = channels[(done + i) * EK_CHANNEL_FIELDS];
+        const int32_t *channel = channels + done * EK_CHANNEL_FIELDS;
+        int32_t sums[8];
+        for (int32_t i = 0; i < 4; i++) {
+            sums[i] = sums[4 + i] = i < width ? channel[i * EK_CHANNEL_FIELDS] : 0;
         }
         weights = packed_4x2(weights, rows, next, fours, sums);
         for (int32_t i = 0; i < width; i++) {
-            const int32_t *channel = channels + (done + i) * EK_CHANNEL_FIELDS;
             first[done + i] = ek_finish(sums[i], channel, stage);
             second[done + i] = ek_finish(sums[4 + i], channel, stage);
+            channel += EK_CHANNEL_FIELDS;
         }
         done += width;
     }

@@ -9,6 +9,17 @@ static inline int32_t ek_high_mul(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
 }
 
+/* As ek_high_mul, where a times two fits 32 bits: without shifts of 64 bits. */
+static inline int32_t ek_doubled_high_mul(int32_t a, int32_t b) {
+#if defined(__ARM_FEATURE_DSP)
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(2 * a), "r"(b));
+    return result;
+#else
+    return (int32_t)(((int64_t)(2 * a) * b + (INT64_C(1) << 31)) >> 32);
+#endif
+}
+
 /* x / 2**exponent, halves away from zero. */
 static inline int32_t ek_rounding_shift_right(int32_t x, int32_t exponent) {
     const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1u);

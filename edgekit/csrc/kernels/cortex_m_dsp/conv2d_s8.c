@@ -243,22 +243,26 @@ static const int8_t *multiply_pixels(const int8_t *weights, const int32_t *chann
     "smlad %[a3], %[v], %[y], %[a3]\n\t"                                                           \
     "smlad %[b3], %[w], %[y], %[b3]\n\t"
 /* Until pairs reach their end, which has to be in memory: eight sums, two places in memory, two
- * pairs of weights and two of pixels fill all registers. Two steps make four places; an odd number
- * of fours enters the loop in its middle. */
+ * pairs of weights and two of pixels fill all registers. (The four bytes of stack are fewer than
+ * any function takes that is called here.) Two steps make four places; an odd number of fours
+ * enters the loop in its middle. */
 #define EK_MULTIPLY_2X4()                                                                          \
     do {                                                                                           \
-        uint32_t v, w, x = (uint32_t)fours, y;                                                     \
+        const uint32_t *x = end;                                                                   \
+        uint32_t v, w, y;                                                                          \
         __asm__ volatile(                                                                          \
-            "lsls %[x], %[x], #31\n\t"                                                             \
+            "str %[x], [sp, #-4]!\n\t"                                                             \
+            "subs %[v], %[x], %[pairs]\n\t"                                                        \
+            "lsls %[v], %[v], #26\n\t"                                                             \
             "bmi 2f\n"                                                                             \
-            "1:\n\t" EK_STEP_2X4 EK_STEP_2X4 "2:\n\t" EK_STEP_2X4 EK_STEP_2X4                      \
-            "ldr %[x], %[end]\n\t"                                                                 \
+            "1:\n\t" EK_STEP_2X4 EK_STEP_2X4 "2:\n\t" EK_STEP_2X4 EK_STEP_2X4 "ldr %[x], [sp]\n\t" \
             "cmp %[pairs], %[x]\n\t"                                                               \
-            "bne 1b"                                                                               \
+            "bne 1b\n\t"                                                                           \
+            "add sp, sp, #4"                                                                       \
             : [weights] "+r"(weights), [pairs] "+r"(pairs), [a0] "+r"(a0), [a1] "+r"(a1),          \
               [a2] "+r"(a2), [a3] "+r"(a3), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2),           \
               [b3] "+r"(b3), [v] "=&r"(v), [w] "=&r"(w), [x] "+&r"(x), [y] "=&r"(y)                \
-            : [end] "m"(end)                                                                       \
+            :                                                                                      \
             : "cc", "memory");                                                                     \
     } while (0)
 #else

@@ -23,8 +23,9 @@ static inline uint32_t ek_pair(int32_t first, int32_t second) {
 
 #if defined(__ARM_FEATURE_DSP)
 
-/* Whether assembly may use every register: an optimizing compiler needs none to find its frame. */
-#if defined(__OPTIMIZE__)
+/* Whether assembly may use every register: none is needed to find the frame of a function. An
+ * optimizing gcc works so; clang does with -fomit-frame-pointer, which cannot be seen here. */
+#if defined(EK_ALL_REGISTERS) || (defined(__OPTIMIZE__) && !defined(__clang__))
 #define EK_DSP_REGISTERS
 #endif
 

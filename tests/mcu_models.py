@@ -13,6 +13,7 @@ from edgekit.converters.passes import simplify
 from edgekit.deploy.cores import CORES
 from edgekit.deploy.firmware import build_image
 from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.deploy.toolchain import Toolchain
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import EmulatedBoard
 from edgekit.emulators.qemu_board import machine_of
@@ -62,14 +63,18 @@ def planned(
     return ordered, build_plan(ordered, profile, executor="reference", kernels=kernels)
 
 
-def board_of(path: Path, core_name: str, folder: Path) -> EmulatedBoard:
+def board_of(
+    path: Path, core_name: str, folder: Path, toolchain: Toolchain | None = None
+) -> EmulatedBoard:
     """Build for all the memory that the machine has, whatever the device."""
     core = CORES[core_name]
     graph, plan = planned(path, kernels=core.kernels)
     machine = machine_of(core)
     layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
     model = emit_c(graph, plan)
-    image = build_image(model.files, core, layout, folder, uses_float=model.uses_float)
+    image = build_image(
+        model.files, core, layout, folder, toolchain=toolchain, uses_float=model.uses_float
+    )
     return EmulatedBoard(graph, load_profile("stm32h743"), core, model, image)
 
 

@@ -130,7 +130,10 @@ class Toolchain:
             f"-Wl,-T,{script}",
             "-Wl,--gc-sections",
         ]
-        libraries = [] if self.name == "ziglang" else ["-Wl,--no-warn-rwx-segments", "-lgcc"]
+        # What cores without instructions for floats or divisions call.
+        libraries = ["-Wl,--no-warn-rwx-segments", "-lgcc"]
+        if self.name == "ziglang":
+            libraries = ["-lcompiler_rt"]
         self._run(
             [*flags, *map(str, objects), *libraries, "-o", str(image)], f"linking {image.name}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from edgekit.converters.emitters.c_source import emit_c
 from edgekit.deploy.host_program import build_host_program, host_compiler, run_host_program
+from edgekit.deploy.toolchain import Toolchain, zig_toolchain
 from edgekit.emulators.mcu import input_bytes
 from tests.mcu_models import board_of, expected_outputs, planned, random_inputs
 
@@ -62,8 +64,8 @@ def test_float_models_on_the_host_are_near_the_reference(
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def check_board(path: Path, core: str, folder: Path) -> None:
-    board = board_of(path, core, folder / core)
+def check_board(path: Path, core: str, folder: Path, toolchain: Toolchain | None = None) -> None:
+    board = board_of(path, core, folder / core, toolchain)
     inputs = [random_inputs(board.graph, seed) for seed in range(RUNS)]
     booted = b"".join(part for parts in board.run(inputs).outputs for part in parts)
     assert booted == host_outputs(path, folder)
@@ -90,3 +92,10 @@ def test_boards_compute_the_bits_of_the_host_for_larger_models(
 @pytest.mark.usefixtures("qemu")
 def test_a_core_without_floats_computes_the_bits_of_the_host(asset: Find, folder: Path) -> None:
     check_board(asset(f"mcu/{SMALL[1]}"), "cortex-m3", folder)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("qemu")
+@pytest.mark.skipif(not importlib.util.find_spec("ziglang"), reason="ziglang is not installed")
+def test_clang_brings_the_floats_of_a_core_without_them(asset: Find, folder: Path) -> None:
+    check_board(asset(f"mcu/{SMALL[1]}"), "cortex-m3", folder, zig_toolchain())

@@ -299,13 +299,13 @@ class FlashError(DeviceError):
     message : str
         What failed.
     address : int
-        Device address.
+        Device address; 0 where it is not about one.
     code : int
         The device's own result code.
     """
 
     def __init__(self, message: str, *, address: int = 0, code: int = 0) -> None:
-        super().__init__(f"{message} at 0x{address:08x}")
+        super().__init__(f"{message} at 0x{address:08x}" if address else message)
         self.address = address
         self.code = code
 

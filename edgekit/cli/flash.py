@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli.output import common_options, counted_progress, note, print_json
+from edgekit.cli.port_names import complete_port
 
 
 @click.command(
@@ -19,7 +20,12 @@ Examples:
   edgekit flash kws.edgekit --port /media/me/RPI-RP2            RP2040: its drive""",
 )
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("--port", metavar="URL", help="/dev/ttyACM0, rfc2217://host:port ... [found by USB]")
+@click.option(
+    "--port",
+    metavar="URL",
+    shell_complete=complete_port,
+    help="/dev/ttyACM0, rfc2217://host:port ... [found by USB]",
+)
 @click.option("--protocol", type=click.Choice(["an3155", "smp", "uf2"]), help="[the device's]")
 @click.option(
     "--reset",

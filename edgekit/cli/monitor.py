@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.output import common_options, counted_progress, note, print_json, table
+from edgekit.cli.port_names import complete_port
 from edgekit.errors import UsageError
 from edgekit.units import format_seconds
 
@@ -20,7 +21,12 @@ FIRST_VALUES = 6
 
 @click.command(short_help="Run inference on a board over its serial port.")
 @click.argument("package", required=False, type=click.Path(path_type=Path))
-@click.option("--port", metavar="URL", help="/dev/ttyACM0, rfc2217://host:port ... [found by USB]")
+@click.option(
+    "--port",
+    metavar="URL",
+    shell_complete=complete_port,
+    help="/dev/ttyACM0, rfc2217://host:port ... [found by USB]",
+)
 @click.option("--input", "source", type=click.Path(path_type=Path), metavar="NPZ")
 @click.option("--output", "target", type=click.Path(path_type=Path), metavar="NPZ")
 @click.option("--baud", type=click.IntRange(50, 12_000_000), help="[the package's, else 115200]")

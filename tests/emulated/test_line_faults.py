@@ -107,7 +107,7 @@ def test_rom_bootloader_on_a_bad_line_gets_the_image_or_fails(kind: str, rate: f
 
 @with_smp
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rate", [0.0001, 0.1])
+@pytest.mark.parametrize("rate", [0.0001, 0.001, 0.1])
 def test_smp_on_a_bad_line_gets_the_image_or_fails(kind: str, rate: float) -> None:
     survived = 0
     for seed in range(SEEDS):

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import click
 import pytest
 
+from edgekit.cli.port_names import complete_port
 from edgekit.deploy.serial.ports import choose_port, find_ports, holders_of, open_port
 from edgekit.errors import DeviceError, DeviceNotFoundError
 from edgekit.profiles import load_profile
@@ -107,6 +109,10 @@ def test_boards_are_found_by_their_usb_identifiers(monkeypatch: pytest.MonkeyPat
     plain = SimpleNamespace(device="/dev/ttyS0", vid=None, pid=None)
 
     monkeypatch.setattr(list_ports, "comports", lambda: [plain, other, own])
+    completed = complete_port(
+        click.Context(click.Command("flash")), click.Option(["--port"]), "/dev/ttyU"
+    )
+    assert completed == ["/dev/ttyUSB0"]
     assert find_ports(profile) == ("/dev/ttyACM3",)
     assert choose_port(profile) == "/dev/ttyACM3"
 

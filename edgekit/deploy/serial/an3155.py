@@ -163,7 +163,10 @@ class Bootloader:
         if not answer:
             raise LinkTimeoutError("a command of the bootloader", wait_s)
         if answer[0] != ACK:
-            raise RefusedError("the bootloader refused a command", code=answer[0])
+            raise RefusedError(
+                "the bootloader refuses a command: flash is protected, or the line is bad",
+                code=answer[0],
+            )
 
     def _exactly(self, size_bytes: int) -> bytes:
         data = self._read(size_bytes)

@@ -144,6 +144,14 @@ def open_port(url: str, *, baud: int = 115200, parity: Parity = "N") -> Iterator
         port.close()
 
 
+def port_names() -> tuple[str, ...]:
+    """Return the serial ports of this computer (MissingDependencyError without pyserial)."""
+    _pyserial()
+    from serial.tools import list_ports
+
+    return tuple(sorted(port.device for port in list_ports.comports()))
+
+
 def find_ports(profile: DeviceProfile) -> tuple[str, ...]:
     """Return the ports of this computer whose USB identifiers are those of a device."""
     _pyserial()
@@ -207,9 +215,7 @@ def _pyserial() -> Any:
 
 
 def _existing() -> str:
-    from serial.tools import list_ports
-
-    names = sorted(port.device for port in list_ports.comports())
+    names = port_names()
     return f"Ports here: {', '.join(names)}" if names else "No serial port was found here."
 
 

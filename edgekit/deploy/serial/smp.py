@@ -6,6 +6,7 @@ Source: Zephyr, "Simple Management Protocol" (SMP over console): lines of base64
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 TIMEOUT_S = 2.5
 ERASE_S_PER_BYTE = 2.5e-5
 ATTEMPTS = 5
+"""Without a byte more that has arrived."""
 SILENT_ATTEMPTS = 2
 SILENCE_S = 20.0
 """A board that answers nothing for so long, whatever it was doing, is given up."""
 LINE_BYTES = 128
 LEAST_MESSAGE_BYTES = 96
+SMALL_BYTES = 192
+MOST_MESSAGE_BYTES = 65536
 
 Progress = Callable[[int, int], None]
 
@@ -41,6 +45,7 @@ class PortTransport:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._buffer_bytes = 0
+        self._most_bytes = MOST_MESSAGE_BYTES
         self.received_bytes = 0
 
     async def connect(self, address: str, timeout_s: float) -> None:
@@ -62,7 +67,11 @@ class PortTransport:
     @property
     def max_unencoded_size(self) -> int:
         """Largest message in bytes; length and CRC share the board's buffer."""
-        return max(self._buffer_bytes - 4, LEAST_MESSAGE_BYTES)
+        return max(min(self._buffer_bytes - 4, self._most_bytes), LEAST_MESSAGE_BYTES)
+
+    def shrink(self) -> None:
+        """Send smaller messages from now on: a bad line spoils long ones first."""
+        self._most_bytes = max(min(self.max_unencoded_size, self._most_bytes) // 2, SMALL_BYTES)
 
     async def send(self, data: bytes) -> None:
         """Send one message."""
@@ -136,7 +145,14 @@ def program(port: Port, image: bytes, progress: Progress, *, timeout_s: float = 
     transport = PortTransport(port)
     as_library_asks: Any = transport
     client = SMPClient(as_library_asks, "", timeout_s)
-    asyncio.run(_program(client, transport, image, progress, timeout_s))
+    library = logging.getLogger("smpclient")
+    before = library.level
+    # It logs every lost message with all its bytes; what matters is raised.
+    library.setLevel(logging.CRITICAL)
+    try:
+        asyncio.run(_program(client, transport, image, progress, timeout_s))
+    finally:
+        library.setLevel(before)
 
 
 async def _program(
@@ -150,15 +166,24 @@ async def _program(
     from smpclient.exceptions import SMPClientException
 
     failure: DeviceError = LinkTimeoutError("an SMP request", timeout_s)
-    silent = 0
-    for _ in range(ATTEMPTS):
+    furthest = attempts = silent = 0
+
+    def advanced(done: int, total: int) -> None:
+        nonlocal furthest, attempts
+        if done > furthest:
+            furthest, attempts = done, 0
+        progress(done, total)
+
+    while attempts < ATTEMPTS:
+        attempts += 1
         heard_bytes = transport.received_bytes
         try:
             await client.connect()
-            await _upload(client, image, progress, timeout_s)
+            await _upload(client, image, advanced, timeout_s)
             return
         except TimeoutError:
             failure = LinkTimeoutError("an SMP request", timeout_s)
+            transport.shrink()
         except (SMPException, SMPClientException, ValueError) as error:
             failure = FlashError(f"the upload failed ({_first_line(error)})")
         silent = 0 if transport.received_bytes > heard_bytes else silent + 1

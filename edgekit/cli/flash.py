@@ -29,7 +29,7 @@ Examples:
 @click.option("--protocol", type=click.Choice(["an3155", "smp", "uf2"]), help="[the device's]")
 @click.option(
     "--reset",
-    type=click.Choice(["dtr-rts", "rts-dtr", "manual"]),
+    type=click.Choice(["dtr-rts", "rts-dtr", "dtr-rts-inverted", "rts-dtr-inverted", "manual"]),
     help="Modem lines on reset and boot pin. [dtr-rts for an3155, else manual]",
 )
 @common_options

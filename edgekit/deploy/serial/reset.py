@@ -30,11 +30,15 @@ class ResetWiring:
     reset, boot : "dtr", "rts" or None
         Line that, when asserted, holds the board in reset or selects its bootloader; None where
         the user does it by hand.
+    is_boot_inverted : bool
+        Whether the released line selects the bootloader: asserted lines are at 0 V, and the boot
+        pin of STM32 wants to be high, so that a plain wire needs this and a transistor does not.
     """
 
     name: str
     reset: Line | None
     boot: Line | None
+    is_boot_inverted: bool = False
 
     @property
     def is_manual(self) -> bool:
@@ -42,13 +46,13 @@ class ResetWiring:
         return self.reset is None
 
     def enter_bootloader(self, port: Port, sleep: Sleep = time.sleep) -> None:
-        """Reset the board with the boot pin asserted."""
-        self._set(port, self.boot, True)
+        """Reset the board with the boot line as the bootloader wants it."""
+        self._set(port, self.boot, not self.is_boot_inverted)
         self._pulse(port, sleep)
 
     def start_application(self, port: Port, sleep: Sleep = time.sleep) -> None:
-        """Reset the board with the boot pin released."""
-        self._set(port, self.boot, False)
+        """Reset the board with the boot line the other way round."""
+        self._set(port, self.boot, self.is_boot_inverted)
         self._pulse(port, sleep)
 
     def _pulse(self, port: Port, sleep: Sleep) -> None:
@@ -72,6 +76,8 @@ WIRINGS: Mapping[str, ResetWiring] = {
     for wiring in (
         ResetWiring("dtr-rts", reset="dtr", boot="rts"),
         ResetWiring("rts-dtr", reset="rts", boot="dtr"),
+        ResetWiring("dtr-rts-inverted", reset="dtr", boot="rts", is_boot_inverted=True),
+        ResetWiring("rts-dtr-inverted", reset="rts", boot="dtr", is_boot_inverted=True),
         ResetWiring("manual", reset=None, boot=None),
     )
 }

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from edgekit.dtypes import Array, DType
 from edgekit.graph import Attr, Graph, Node, Shape, Tensor, TensorKind
+from edgekit.ops import cases, registry
+from edgekit.ops.spec import OpCase
 from edgekit.shapes import infer_shapes
 
 
@@ -58,6 +60,41 @@ class Builder:
             dict(dims or {}),
         )
         return infer_shapes(made)
+
+
+def overwritable(case: OpCase) -> Graph:
+    """Return a graph in which the node of a case may take over the memory of its first input."""
+    given = [pair[0] for pair in case.inputs if pair]
+    x, y = given[0], case.outputs[0]
+    middle = Tensor("middle", x.shape, x.dtype, TensorKind.ACTIVATION, x.quantization)
+    end = Tensor("end", y.shape, y.dtype, TensorKind.ACTIVATION, y.quantization)
+    names = ("middle", *(tensor.name for tensor in given[1:]))
+    return Graph(
+        case.id,
+        {tensor.name: tensor for tensor in (*given, middle, y, end)},
+        (
+            Node("before", "relu", (x.name,), ("middle",), {}),
+            Node("between", case.id, names, (y.name,), case.attrs),
+            Node("after", "relu", (y.name,), ("end",), {}),
+        ),
+        (x.name,),
+        ("end",),
+    )
+
+
+def square_convolution(side: int = 6, channels: int = 4) -> OpCase:
+    """Return an int8 convolution by 3 by 3 whose output has the input's shape."""
+    return cases.case(
+        "conv2d",
+        registry()["conv2d"].infer,
+        (
+            cases.int8_input("x", (1, side, side, channels)),
+            cases.int8_weights("weights", (channels, 3, 3, channels), 0),
+            cases.int32_bias("bias", channels),
+        ),
+        {"padding": ((1, 1), (1, 1)), "layout": "NHWC"},
+        scale=0.4,
+    )
 
 
 def chain(*, width: int = 16) -> Graph:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.graph import Attr, Graph, Node, Tensor, TensorKind
+from edgekit.graph import Attr
 from edgekit.native import has_library
 from edgekit.ops import cases, registry
 from edgekit.ops.evaluate import evaluate
@@ -23,6 +23,7 @@ from edgekit.runtime.native import NativeRunner
 from edgekit.runtime.reference import ReferenceRunner
 from tests.kernels.run_case import run_reference, view_of
 from tests.kernels.test_native import Kernels, kernels, run_native
+from tests.small_graphs import overwritable
 
 pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
 __all__ = ["kernels"]
@@ -82,28 +83,9 @@ def test_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) ->
         assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
 
 
-def between_activations(case: OpCase) -> Graph:
-    """Return a graph in which the convolution may overwrite what it reads."""
-    given = [tensor for tensor, _ in (pair for pair in case.inputs if pair)]
-    x, y = given[0], case.outputs[0]
-    middle = Tensor("middle", x.shape, x.dtype, TensorKind.ACTIVATION, x.quantization)
-    end = Tensor("end", y.shape, y.dtype, TensorKind.ACTIVATION, y.quantization)
-    return Graph(
-        name="convolution",
-        tensors={tensor.name: tensor for tensor in (*given, middle, y, end)},
-        nodes=(
-            Node("before", "relu", ("x",), ("middle",), {}),
-            Node("between", case.id, ("middle", "weights", "bias"), (y.name,), case.attrs),
-            Node("after", "relu", (y.name,), ("end",), {}),
-        ),
-        inputs=("x",),
-        outputs=("end",),
-    )
-
-
 @given(case=windows(depthwise=False, same=True))
 def test_plans_let_a_convolution_overwrite_its_input(case: OpCase) -> None:
-    graph, profile = between_activations(case), load_profile("stm32h743")
+    graph, profile = overwritable(case), load_profile("stm32h743")
     inputs = {"x": np.array(case.inputs[0][1] if case.inputs[0] else 0)}
     expected = evaluate(graph, inputs)["end"]
     plan = build_plan(graph, profile, executor="reference", kernels=KernelSet.PORTABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 
 from edgekit.graph import Graph
 from edgekit.lifetimes import PLANNED, ReusePolicy, Storage, find_storages
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.plan import Compute, Move, Step
-from tests.small_graphs import Builder, random_graphs
+from tests.small_graphs import Builder, overwritable, random_graphs, square_convolution
 
 
 def steps_of(graph: Graph) -> list[Compute]:
@@ -36,6 +38,21 @@ def test_an_in_place_operator_takes_over_an_input_that_dies() -> None:
     positive = b.node("abs", made)
     storages = storages_of(b.graph(b.dense(positive, 8, 4)))
     assert names(storage_of(made, storages)) == [made, positive]
+
+
+@pytest.mark.parametrize("kernels", KernelSet)
+def test_a_convolution_that_overwrites_its_input_keeps_rows_of_it(kernels: KernelSet) -> None:
+    case = square_convolution()
+    graph = overwritable(case)
+    made = case.outputs[0].name
+    storages = find_storages(graph, steps_of(graph), host_memory="ram", kernels=kernels)
+    assert names(storage_of("middle", storages))[:2] == ["middle", made]
+    apart = replace(graph, outputs=("middle", *graph.outputs))
+    others = find_storages(apart, steps_of(apart), host_memory="ram", kernels=kernels)
+    assert made not in names(storage_of("middle", others))
+    row_bytes = graph.tensors["middle"].size_bytes // 6
+    scratch = [storage_of("between:scratch", found).size_bytes for found in (storages, others)]
+    assert scratch[0] == scratch[1] + 2 * row_bytes
 
 
 def test_an_input_that_is_read_again_is_not_taken_over() -> None:

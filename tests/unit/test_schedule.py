@@ -9,10 +9,19 @@ from hypothesis import given, settings
 
 from edgekit.errors import ModelError
 from edgekit.graph import Graph
-from edgekit.lifetimes import find_storages
+from edgekit.lifetimes import find_storages, scratch_bytes
+from edgekit.ops.kernel_set import KernelSet
 from edgekit.plan import Compute
 from edgekit.schedule import schedule
-from tests.small_graphs import Builder, chain, random_graphs, residual, wide_then_narrow
+from tests.small_graphs import (
+    Builder,
+    chain,
+    overwritable,
+    random_graphs,
+    residual,
+    square_convolution,
+    wide_then_narrow,
+)
 
 
 def live_peak_bytes(graph: Graph) -> int:
@@ -50,6 +59,17 @@ def test_a_chain_keeps_its_order() -> None:
     assert found.graph is graph
     assert found.optimal
     assert found.peak_bytes == found.given_peak_bytes == live_peak_bytes(graph)
+
+
+def test_the_rows_that_a_convolution_keeps_are_counted() -> None:
+    graph = overwritable(square_convolution(side=3))
+    image_bytes = graph.tensors["middle"].size_bytes
+    needed = [
+        scratch_bytes(graph, graph.nodes[1], KernelSet.PORTABLE, in_place=in_place)
+        for in_place in (False, True)
+    ]
+    assert needed[0] < needed[1] < needed[0] + image_bytes
+    assert schedule(graph).peak_bytes == live_peak_bytes(graph) == image_bytes + needed[1]
 
 
 @pytest.mark.parametrize("graph", [chain(), residual(), wide_then_narrow(3)], ids=lambda g: g.name)

@@ -21,7 +21,15 @@ from edgekit.profiles import load_profile
 from edgekit.runtime.reference import ReferenceRunner
 from edgekit.verify import find_problems, verify_plan
 from tests.single_node_graphs import graph_of
-from tests.small_graphs import Builder, chain, random_graphs, random_inputs, residual
+from tests.small_graphs import (
+    Builder,
+    chain,
+    overwritable,
+    random_graphs,
+    random_inputs,
+    residual,
+    square_convolution,
+)
 
 BOARD = "stm32f746"
 
@@ -148,6 +156,16 @@ def test_an_alias_by_an_operator_that_does_not_work_in_place_is_refused() -> Non
     index = index_of(plan, lambda b: b.kind == "output")
     spoilt = with_buffer(plan, index, offset_bytes=offset_bytes, alias_of=made)
     assert any("overlap" in problem for problem in find_problems(spoilt, graph))
+
+
+def test_scratch_memory_without_the_rows_that_are_overwritten_is_refused() -> None:
+    case = square_convolution()
+    graph = overwritable(case)
+    plan = planned(graph)
+    index = index_of(plan, lambda b: b.kind == "scratch")
+    row_bytes = graph.tensors["middle"].size_bytes // 6
+    spoilt = with_buffer(plan, index, size_bytes=plan.buffers[index].size_bytes - row_bytes)
+    assert any("scratch" in problem for problem in find_problems(spoilt, graph))
 
 
 def test_arenas_notice_by_use_what_the_verifier_refuses() -> None:

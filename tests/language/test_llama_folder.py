@@ -250,6 +250,58 @@ def test_the_gguf_file_computes_what_the_folder_defines(variant: str, tmp_path: 
     assert np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()
 
 
+SHARED = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": INNER,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV_HEADS,
+    "vocab_size": WORDS,
+    "max_position_embeddings": 64,
+}
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "tied": ("Llama", {"tie_word_embeddings": True}),
+    "llama3 rope": ("Llama", {"rope_parameters": {**LLAMA3_ROPE, "rope_theta": 500_000.0}}),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "mixtral": (
+        "Mixtral",
+        {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    ),
+    "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {"head_dim": 16}),
+    "arcee": ("Arcee", {}),
+}
+
+
+@pytest.mark.full
+@pytest.mark.native
+@pytest.mark.parametrize("case", TRANSFORMERS)
+@pytest.mark.filterwarnings("ignore")
+def test_the_gguf_file_computes_what_transformers_computes(case: str, tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    name, options = TRANSFORMERS[case]
+    torch.manual_seed(0)
+    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
+    config = getattr(transformers, f"{name}Config")(**SHARED, **special, **options)
+    model = getattr(transformers, f"{name}ForCausalLM")(config).float().eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0, 0.15)
+    folder = write_folder(tmp_path / "model", CONFIG)
+    (folder / "config.json").unlink()
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder)
+    target = tmp_path / "model.gguf"
+    write_gguf(folder, target, weights="f32")
+    tokens = [int(token) for token in np.random.default_rng(0).integers(0, WORDS, 40)]
+    with torch.no_grad():
+        expected = model(torch.tensor([tokens])).logits[0, -1].numpy()
+    with open_model(target) as own, own.load(kv="f32") as engine, engine.session() as session:
+        found = session.eval(tokens)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("weights", ["f32", "f16", "q8_0", "q4_0"])
 def test_matrices_get_the_type_that_was_asked_for(weights: Any, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model", CONFIG)

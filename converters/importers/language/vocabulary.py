@@ -193,7 +193,7 @@ def _token(stored: object, numbers: Mapping[str, int], default: int | None) -> i
     text = stored.get("content") if isinstance(stored, dict) else stored
     if isinstance(text, str) and text in numbers:
         return numbers[text]
-    return NO_TOKEN if default is None else default
+    return default if default is not None and 0 <= default < len(numbers) else NO_TOKEN
 
 
 def _compare(vocabulary: Vocabulary, path: Path) -> None:

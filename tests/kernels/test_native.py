@@ -98,17 +98,26 @@ class Guarded:
             assert (edges == GUARD).all(), f"wrote around {name}"
 
 
-@pytest.fixture(scope="session", params=KernelSet, ids=lambda kernels: kernels.value)
-def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Every set of kernels, with instructions that this computer lacks written out in C."""
-    chosen: KernelSet = request.param
+def compiled(chosen: KernelSet, folder: Path) -> Kernels:
+    """Return a set of kernels, with instructions that this computer lacks written out in C."""
     if chosen is KernelSet.PORTABLE and not SANITIZERS:
         return chosen, load_library()
     if host_compiler() is None:
         pytest.skip("no C compiler for this computer")
-    folder = tmp_path_factory.mktemp("kernels")
     flags = ("-g", "-O1", *SANITIZERS) if SANITIZERS else ("-O2",)
     return chosen, ctypes.CDLL(str(build_kernel_library(chosen, folder, flags=flags)))
+
+
+@pytest.fixture(scope="session", params=KernelSet, ids=lambda kernels: kernels.value)
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Every set of kernels."""
+    return compiled(request.param, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """The kernels that are the same in every set."""
+    return compiled(KernelSet.PORTABLE, tmp_path_factory.mktemp("portable"))
 
 
 def lowered(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
@@ -167,8 +176,9 @@ def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase, kernels: 
 
 
 @pytest.mark.parametrize(("op", "case"), OTHER_CASES, ids=lambda item: getattr(item, "id", item))
-def test_other_kernels_are_as_near_the_reference_as_the_case_demands(op: str, case: OpCase) -> None:
-    portable = KernelSet.PORTABLE, load_library()
+def test_other_kernels_are_as_near_the_reference_as_the_case_demands(
+    op: str, case: OpCase, portable: Kernels
+) -> None:
     runs = [run_native(op, case, portable)]
     if in_place_is_possible(op, case):
         runs.append(run_native(op, case, portable, in_place=True))

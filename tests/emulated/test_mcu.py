@@ -191,7 +191,7 @@ def test_cortex_m33_takes_the_instructions_of_cortex_m4(assets: Path, tmp_path: 
 
 @pytest.mark.toolchain
 @pytest.mark.usefixtures("booted")
-@pytest.mark.parametrize("device", ["stm32l4r5"])
+@pytest.mark.parametrize("device", ["stm32l4r5", "corstone300"])
 @pytest.mark.parametrize("model", TINY)
 def test_estimates_agree_with_counted_instructions(
     assets: Path, tmp_path: Path, device: str, model: str

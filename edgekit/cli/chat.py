@@ -19,6 +19,7 @@ from edgekit.cli.language_options import (
     sampling_options,
 )
 from edgekit.cli.output import common_options, note, print_json
+from edgekit.errors import UsageError
 
 COMMANDS = "/reset forgets the conversation, /quit ends (Ctrl-D does too)"
 
@@ -56,9 +57,16 @@ def command(
                 messages = list(first)
                 continue
             messages.append({"role": "user", "content": line})
-            generation = session.stream_chat(
-                messages, max_tokens=max_tokens, stop=options["stop"], sampling=sampling
-            )
+            try:
+                generation = session.stream_chat(
+                    messages, max_tokens=max_tokens, stop=options["stop"], sampling=sampling
+                )
+            except UsageError as error:  # the conversation outgrew the context, for instance
+                note(f"{error}\n{COMMANDS}", quiet=quiet or as_json)
+                if as_json:
+                    print_json({"error": {"message": str(error)}})
+                messages.pop()
+                continue
             parts: list[str] = []
             try:
                 for text in generation:

@@ -174,6 +174,20 @@ def test_chat_answers_line_by_line(model: Path) -> None:
     assert all(answer["finish_reason"] == "length" for answer in answers)
 
 
+def test_a_chat_goes_on_when_a_message_is_too_long(model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit", "chat", str(model), "--json", "--max-tokens", "5"],
+        input="the " * 300 + "\nthe\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(filter(None, sys.path)), **_environment()},
+    )
+    refused, answer = _objects(done.stdout)
+    assert "context" in json.dumps(refused["error"])
+    assert answer["text"]
+
+
 def _objects(text: str) -> list[dict[str, object]]:
     decoder, found = json.JSONDecoder(), []
     while text := text.lstrip():

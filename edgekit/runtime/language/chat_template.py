@@ -57,7 +57,8 @@ class ChatTemplate:
         self._child: _Child | None = None
         self._lock = threading.Lock()
         own = tokenizer.vocabulary
-        hidden = [own.tokens[n] for n, kind in enumerate(own.kinds) if kind is TokenKind.CONTROL]
+        special = (TokenKind.CONTROL, TokenKind.UNKNOWN)
+        hidden = [own.tokens[n] for n, kind in enumerate(own.kinds) if kind in special]
         marks = sorted((re.escape(text) for text in hidden), key=len, reverse=True)
         self._marks = re.compile("|".join(marks)) if marks else None
 
@@ -131,20 +132,31 @@ class ChatTemplate:
                 self._child = None
 
     def _guard(self, message: Message, kept: list[str]) -> Message:
-        """Put stand-ins for texts of control tokens that a message contains."""
-        content = message.get("content")
-        if not isinstance(content, str):
-            return message
+        """Put stand-ins for texts of control tokens that a message contains.
+
+        Raises
+        ------
+        UsageError
+            If the role is no plain word: templates write it between control tokens.
+        """
+        role = message.get("role")
+        if not isinstance(role, str) or not _ROLE.fullmatch(role):
+            raise UsageError(f"a role is a word such as user or assistant, not {role!r:.60}")
 
         def stand_in(match: re.Match[str]) -> str:
             kept.append(match.group())
             return _stand_in(len(kept) - 1)
 
-        # Somebody's own stand-in would be taken for ours: it is kept as it is, too.
-        content = _STAND_IN.sub(stand_in, content)
-        if self._marks is not None:
-            content = self._marks.sub(stand_in, content)
-        return {**message, "content": content}
+        def guarded(value: Any) -> Any:
+            if isinstance(value, str):
+                # Somebody's own stand-in would be taken for ours: it is kept as it is, too.
+                text = _STAND_IN.sub(stand_in, value)
+                return text if self._marks is None else self._marks.sub(stand_in, text)
+            if isinstance(value, Mapping):
+                return {key: guarded(inner) for key, inner in value.items()}
+            return [guarded(inner) for inner in value] if isinstance(value, list) else value
+
+        return {**guarded(message), "role": role}
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._lock:
@@ -159,6 +171,7 @@ class ChatTemplate:
                 raise ModelFormatError(f"the model's chat template {error}") from error
 
 
+_ROLE = re.compile("[A-Za-z_]{1,32}")
 _STAND_IN = re.compile("\ue0f0[0-9]+\ue0f1")
 
 

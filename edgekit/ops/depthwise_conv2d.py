@@ -58,8 +58,8 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     """Return what ``ek_depthwise_conv2d_s8`` needs: one plane with its padding.
 
     DSP kernels hold in 16 bits the rows of four planes that a window is high, as wide as windows of
-    whole fours of outputs. MVE kernels weave rows of the plane where the kernel is 3 by 3. A layer
-    of one input channel is computed as a plain convolution.
+    whole fours of outputs. MVE kernels hold such rows of 16 channels. A layer of one input
+    channel is computed as a plain convolution.
     """
     if view.input(0).dtype is not DType.INT8:
         return 0
@@ -81,19 +81,9 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         kept_rows = (window.kernel[0] - 1) * window.dilations[0] + 1
         pitch = width + -size[1] % 4 * window.strides[1]
         return 4 * 2 * kept_rows * (pitch + pitch % 2)
-    is_woven = kernels is KernelSet.CORTEX_M_MVE and is_3x3(window)
-    return height * width + (_woven_bytes(width, size[1], window.strides[1]) if is_woven else 0)
-
-
-def is_3x3(window: Window) -> bool:
-    """Whether the kernel is the usual one: 3 by 3 without gaps."""
-    return window.kernel == (3, 3) and window.dilations == (1, 1)
-
-
-def _woven_bytes(width: int, out_width: int, stride: int) -> int:
-    """Return the bytes of four rows woven by whole vectors, from which windows are read by four."""
-    written, read = 64 * -(-width // 16), 4 * stride * (4 * -(-out_width // 4) - 1) + 16
-    return max(written, read)
+    if kernels is KernelSet.CORTEX_M_MVE:
+        return 16 * ((window.kernel[0] - 1) * window.dilations[0] + 1) * width
+    return height * width
 
 
 def _works_in_place(view: OpView) -> bool:

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from edgekit.dtypes import Array
 from edgekit.ops import int8
-from edgekit.ops.depthwise_conv2d import is_3x3
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
@@ -22,6 +21,8 @@ _SIMPLE_SUM = 2**30
 _SIMPLE_SHIFTS = (-20, -1)
 _VECTOR = 16
 """Bytes of a vector of MVE."""
+_LANES = [0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15]
+"""Channels in the order in which MVE has their sums when even and odd lanes are widened twice."""
 
 
 def packed_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -77,17 +78,20 @@ def channels_in_order(
 
 
 def depthwise_in_order(
-    weights: npt.NDArray[np.int8], kernels: KernelSet, *, is_3x3: bool
-) -> npt.NDArray[np.int8]:
-    """Return depthwise weights (1, KH, KW, C) in the order that a set of kernels reads."""
+    weights: npt.NDArray[np.int8], rows: npt.NDArray[np.int32], kernels: KernelSet
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+    """Return depthwise weights (1, KH, KW, C) and rows of channels in the order that is read."""
     if kernels is not KernelSet.CORTEX_M_MVE:
-        return weights
-    planes = np.ascontiguousarray(weights[0].transpose(2, 0, 1))
-    if not is_3x3:
-        return planes
-    columns = np.zeros((len(planes), 3, 4), np.int8)
-    columns[:, :, :3] = planes.transpose(0, 2, 1)
-    return columns
+        return weights, rows
+    channels = weights.shape[3]
+    count = -(-channels // _VECTOR)
+    planes = np.zeros((count * _VECTOR, weights.shape[1] * weights.shape[2]), np.int8)
+    planes[:channels] = weights.reshape(-1, channels).T
+    table = np.zeros((count * _VECTOR, 3), np.int32)
+    table[:channels] = rows
+    blocks = table.reshape(count, _VECTOR, 3)[:, _LANES].transpose(0, 2, 1)
+    ordered = planes.reshape(count, _VECTOR, -1).transpose(0, 2, 1)
+    return np.ascontiguousarray(ordered), np.ascontiguousarray(blocks).reshape(-1, 3)
 
 
 def channel_rows(
@@ -141,11 +145,10 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     matrix = np.ascontiguousarray(weights.reshape(-1, weights.shape[3]).T)
     if channels == 1:
         return (_plain(view, kernels, _window(view, kernel, 1), matrix),)
-    usual = is_3x3(window_of(view, kernel))
     settled, rows, simple = _settled(view, matrix)
-    ordered = depthwise_in_order(settled.T.reshape(weights.shape), kernels, is_3x3=usual)
+    ordered, table = depthwise_in_order(settled.T.reshape(weights.shape), rows, kernels)
     fields = _window(view, kernel, channels)
-    return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, rows),)
+    return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, table),)
 
 
 def _plain(

@@ -23,9 +23,9 @@
  * follow each other in vectors: of the first vector all places of each channel in turn, then of the
  * second one. Vectors have 16 places; the first one has what is left, 1 to 16. "Channels" of
  * convolutions are in blocks as well: four biases, four multipliers, four shifts. Depthwise
- * weights are (output channels, kernel height, kernel width), and for a kernel of 3 by 3 without
- * gaps (output channels, kernel width, 4), where every fourth byte is zero; their "channels" are
- * rows.
+ * weights are in blocks of 16 channels, filled up with zeros: (kernel height, kernel width, 16).
+ * Their "channels" are in blocks of 16 biases, 16 multipliers and 16 shifts, in the order 0 4 8 12,
+ * 2 6 10 14, 1 5 9 13, 3 7 11 15.
  */
 #ifndef EDGEKIT_KERNELS_H
 #define EDGEKIT_KERNELS_H

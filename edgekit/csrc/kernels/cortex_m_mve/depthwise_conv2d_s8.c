@@ -1,240 +1,306 @@
 #include "plane.h"
 #include "products.h"
 
-/* Channels are computed one by one from a plane: the channel with its padding.
- *
- * A kernel of 3 by 3 reads four rows of the plane at once, woven together column by column. Nine of
- * sixteen bytes that lie side by side are then a window, and twelve are two windows one below the
- * other, so that a product of vectors is an output. */
+/* Sixteen channels are computed at a time from a ring of rows: those of the padded image that the
+ * window covers, of these channels alone. Each row of the image is copied once, before the output
+ * may overwrite it. */
 
-enum { VECTOR = 16, LARGEST_STEP = 65535 / 7 };
+enum { CHANNELS = 16, TABLE = CHANNELS * EK_CHANNEL_FIELDS };
 
-/* Copies one channel of the image into a plane whose padding is there. */
-static void read_plane(const ek_conv2d_s8_params *params, const ek_inside *inside,
-                       const int8_t *channel, int32_t width, int8_t *plane) {
-    const int32_t step = params->input_channels, columns = inside->right - inside->left;
-    const int32_t row_bytes = params->input_width * step;
-    const int8_t *from = channel + (inside->top - params->pad_top) * row_bytes;
-    int8_t *to = plane + inside->top * width + inside->left;
-    for (int32_t rows = inside->bottom - inside->top; rows > 0; rows--) {
-        if (step <= LARGEST_STEP) {
-            ek_copy_strided(to, from, columns, step);
-        } else {
-            for (int32_t x = 0; x < columns; x++) {
-                to[x] = from[x * step];
-            }
-        }
-        from += row_bytes;
-        to += width;
-    }
-}
-
-/* How one output channel is stored. */
-typedef struct target {
-    int32_t bias;
-    int32_t multiplier;
-    int32_t shift;
-    int32_t pixel_bytes;
-    ek_output_stage stage;
-} target;
-
-static target target_of(const ek_conv2d_s8_params *params, int32_t channel) {
-    const int32_t *row = params->channels + channel * EK_CHANNEL_FIELDS;
-    return (target){row[0],
-                    row[1],
-                    row[2],
-                    params->output_channels,
-                    {params->output_zero_point, params->activation_min, params->activation_max,
-                     params->simple_rescale}};
-}
-
-EK_INLINE int32x4_t finished(const target *to, int32x4_t sums) {
-    const int32x4_t biased = vaddq_n_s32(sums, to->bias);
-    if (to->stage.is_simple) {
-        const int32x4_t high = vqrdmulhq_n_s32(biased, to->multiplier);
-        const int32x4_t fixed = vaddq_s32(high, vshrq_n_s32(high, 31));
-        return ek_stored4(vrshlq_n_s32(fixed, to->shift), &to->stage);
-    }
-    return ek_stored4(ek_rescale4_by(biased, to->multiplier, to->shift), &to->stage);
-}
-
-/* Weaves four rows, so that four bytes are a column. */
-EK_INLINE void weave_rows(const int8_t *row, int32_t width, int8_t *woven) {
-    for (int32_t x = 0; x < width; x += VECTOR) {
-        const int8x16x4_t rows = {{vldrbq_s8(row), vldrbq_s8(row + width),
-                                   vldrbq_s8(row + 2 * width), vldrbq_s8(row + 3 * width)}};
-        vst4q_s8(woven, rows);
-        row += VECTOR;
-        woven += 4 * VECTOR;
-    }
-}
-
-/* Four outputs beside each other. */
-EK_INLINE int32x4_t windows_of(const int8_t *woven, int32_t step, int8x16_t weights) {
-    const int32_t a = vmladavq_s8(vldrbq_s8(woven), weights);
-    const int32_t b = vmladavq_s8(vldrbq_s8(woven + step), weights);
-    const int32_t c = vmladavq_s8(vldrbq_s8(woven + 2 * step), weights);
-    return ek_combine(a, b, c, vmladavq_s8(vldrbq_s8(woven + 3 * step), weights));
-}
-
-/* One row of outputs. */
-EK_INLINE void convolve_row(const target *to, uint32x4_t at, const int8_t *woven, int32_t step,
-                            int8x16_t weights, int32_t width, int8_t *output) {
-    for (; width >= 4; width -= 4) {
-        const int32x4_t sums = windows_of(woven, step, weights);
-        vstrbq_scatter_offset_s32(output, at, finished(to, sums));
-        woven += 4 * step;
-        output += 4 * to->pixel_bytes;
-    }
-    if (width > 0) {
-        const int32x4_t sums = windows_of(woven, step, weights);
-        vstrbq_scatter_offset_p_s32(output, at, finished(to, sums), ek_words(width));
-    }
-}
-
-/* A plane, what is read of it, and where its rows are woven. */
-typedef struct source {
-    const int8_t *plane;
-    int8_t *woven;
-    int32_t width;
-    int32_t step;   /* bytes from one window to the next */
-    int32_t stride; /* rows */
-    int32_t columns;
+/* A padded image, and the rows of it that are in the ring. */
+typedef struct ring {
+    int8_t *begin;
+    int32_t row_bytes;
     int32_t rows;
-} source;
+    int32_t next; /* the first row that has not been copied */
+} ring;
 
-/* One output channel by a kernel of 3 by 3; with a stride of one, two rows of it at a time. Source
- * and target are copies, which nothing that is written can change. */
-EK_INLINE void convolve_3x3(source from, const target to, int8x16_t weights, int8_t *output) {
-    const int8x16_t below = ek_move_down(weights);
-    const uint32x4_t at = ek_steps(to.pixel_bytes);
-    const int32_t row_bytes = from.columns * to.pixel_bytes;
-    const int32_t pair = from.stride == 1 ? 2 : 1;
-    for (int32_t left = from.rows; left > 0; left -= pair) {
-        weave_rows(from.plane, from.width, from.woven);
-        convolve_row(&to, at, from.woven, from.step, weights, from.columns, output);
-        if (pair == 2 && left > 1) {
-            convolve_row(&to, at, from.woven, from.step, below, from.columns, output + row_bytes);
+static inline int32_t ring_rows(const ek_conv2d_s8_params *params) {
+    return (params->kernel_height - 1) * params->dilation_height + 1;
+}
+
+static inline int8_t *row_of(const ring *rows, int32_t row) {
+    return rows->begin + row % rows->rows * rows->row_bytes;
+}
+
+/* Sixteen output channels, or what is left of them. */
+typedef struct block {
+    int32_t first;
+    int32_t used;
+    int32_t multiplier; /* output channels of an input channel */
+    const int8_t *weights;
+    const int32_t *channels; /* biases, multipliers, shifts */
+} block;
+
+/* Copies pixels of a row; where an input channel has several output channels, as often. */
+static void copy_pixels(const ek_conv2d_s8_params *params, const block *own, const int8_t *from,
+                        int32_t count, int8_t *to) {
+    const mve_pred16_t used = ek_bytes(own->used);
+    for (; own->multiplier == 1 && count > 0; count--) {
+        vstrbq_s8(to, vldrbq_z_s8(from + own->first, used));
+        from += params->input_channels;
+        to += CHANNELS;
+    }
+    for (; count > 0; count--) {
+        for (int32_t i = 0; i < own->used; i++) {
+            to[i] = from[(own->first + i) / own->multiplier];
         }
-        from.plane += pair * from.stride * from.width;
-        output += pair * row_bytes;
+        from += params->input_channels;
+        to += CHANNELS;
     }
 }
 
-/* The same with what is the same in most layers known to the compiler. */
-static void convolve_usual(source from, target to, int8x16_t weights, int8_t *output) {
-    from.step = 4;
-    from.stride = 1;
-    to.stage.is_simple = 1;
-    convolve_3x3(from, to, weights, output);
-}
-
-static void convolve_unusual(source from, target to, int8x16_t weights, int8_t *output) {
-    convolve_3x3(from, to, weights, output);
-}
-
-static void convolve_plane_3x3(const ek_conv2d_s8_params *params, int8_t *plane, const target *to,
-                               int8x16_t weights, int8_t *output) {
-    const int32_t width = ek_plane_width(params);
-    const source from = {.plane = plane,
-                         .woven = plane + ek_plane_height(params) * width,
-                         .width = width,
-                         .step = 4 * params->stride_width,
-                         .stride = params->stride_height,
-                         .columns = params->output_width,
-                         .rows = params->output_height};
-    if (to->stage.is_simple && from.step == 4 && from.stride == 1) {
-        convolve_usual(from, *to, weights, output);
-    } else {
-        convolve_unusual(from, *to, weights, output);
-    }
-}
-
-/* A kernel's row without gaps, at most a vector wide: four outputs beside each other. */
-static int32x4_t sum_rows(const ek_conv2d_s8_params *params, const int8_t *const corners[4],
-                          int32_t width, const int8_t *weights) {
-    const mve_pred16_t used = ek_bytes(params->kernel_width);
-    const int32_t down = params->dilation_height * width;
-    int32_t a = 0, b = 0, c = 0, d = 0;
-    for (int32_t row = 0, at = 0; row < params->kernel_height; row++, at += down) {
-        const int8x16_t w = vldrbq_z_s8(weights, used);
-        a = vmladavaq_s8(a, vldrbq_z_s8(corners[0] + at, used), w);
-        b = vmladavaq_s8(b, vldrbq_z_s8(corners[1] + at, used), w);
-        c = vmladavaq_s8(c, vldrbq_z_s8(corners[2] + at, used), w);
-        d = vmladavaq_s8(d, vldrbq_z_s8(corners[3] + at, used), w);
-        weights += params->kernel_width;
-    }
-    return ek_combine(a, b, c, d);
-}
-
-static int32_t sum_taps(const ek_conv2d_s8_params *params, const int8_t *corner, int32_t width,
-                        const int8_t *weights) {
-    int32_t sum = 0;
-    for (int32_t row = 0; row < params->kernel_height; row++) {
-        for (int32_t tap = 0; tap < params->kernel_width; tap++) {
-            sum += corner[tap * params->dilation_width] * *weights++;
+/* Brings rows before `end` into the ring; beside the image is the zero point already. */
+static void read_rows(const ek_conv2d_s8_params *params, const block *own, const ek_inside *inside,
+                      const int8_t *image, int32_t end, ring *rows) {
+    for (; rows->next < end; rows->next++) {
+        int8_t *to = row_of(rows, rows->next);
+        if (rows->next >= inside->bottom) {
+            ek_set_bytes(to, params->input_zero_point, rows->row_bytes);
+        } else if (rows->next >= inside->top) {
+            const int32_t line = rows->next - params->pad_top;
+            copy_pixels(params, own, image + line * params->input_width * params->input_channels,
+                        inside->right - inside->left, to + inside->left * CHANNELS);
         }
-        corner += params->dilation_height * width;
     }
-    return sum;
 }
 
-/* One output channel by any kernel. */
-static void convolve_plane(const ek_conv2d_s8_params *params, const int8_t *plane, int32_t width,
-                           const target *to, const int8_t *weights, int8_t *output) {
-    const int32_t is_dense = params->dilation_width == 1 && params->kernel_width <= VECTOR;
+/* Sums of sixteen channels: 0 4 8 12, 2 6 10 14, 1 5 9 13 and 3 7 11 15. */
+typedef struct sums16 {
+    int32x4_t of[4];
+} sums16;
+
+static inline void add_products(sums16 *sums, int16x8_t even, int16x8_t odd) {
+    sums->of[0] = vaddq_s32(sums->of[0], vmovlbq_s16(even));
+    sums->of[1] = vaddq_s32(sums->of[1], vmovltq_s16(even));
+    sums->of[2] = vaddq_s32(sums->of[2], vmovlbq_s16(odd));
+    sums->of[3] = vaddq_s32(sums->of[3], vmovltq_s16(odd));
+}
+
+/* Adds one row of the window. Two products fit 16 bits, unless both weights are -128. */
+static inline void add_row(sums16 *sums, const int8_t *x, const int8_t *weights, int32_t taps,
+                           int32_t step, int32_t is_paired) {
+    int32_t tap = 0;
+    for (; is_paired && tap + 1 < taps; tap += 2) {
+        const int8x16_t a = vldrbq_s8(x), v = vldrbq_s8(weights);
+        const int8x16_t b = vldrbq_s8(x + step), w = vldrbq_s8(weights + CHANNELS);
+        add_products(sums, vaddq_s16(vmullbq_int_s8(a, v), vmullbq_int_s8(b, w)),
+                     vaddq_s16(vmulltq_int_s8(a, v), vmulltq_int_s8(b, w)));
+        x += 2 * step;
+        weights += 2 * CHANNELS;
+    }
+    for (; tap < taps; tap++) {
+        const int8x16_t a = vldrbq_s8(x), v = vldrbq_s8(weights);
+        add_products(sums, vmullbq_int_s8(a, v), vmulltq_int_s8(a, v));
+        x += step;
+        weights += CHANNELS;
+    }
+}
+
+/* Rescales, and puts channels in their order. */
+static inline int8x16_t stored16(sums16 sums, const int32_t *channels,
+                                 const ek_output_stage *stage) {
+    for (int32_t i = 0; i < 4; i++) {
+        const int32x4_t multiplier = vldrwq_s32(channels + CHANNELS + 4 * i);
+        const int32x4_t shift = vldrwq_s32(channels + 2 * CHANNELS + 4 * i);
+        const int32x4_t x = ek_rescale4(sums.of[i], multiplier, shift, stage->is_simple);
+        sums.of[i] = stage->is_simple ? x : vaddq_n_s32(x, stage->zero_point);
+    }
+    int16x8_t even = vqmovntq_s32(vqmovnbq_s32(vdupq_n_s16(0), sums.of[0]), sums.of[1]);
+    int16x8_t odd = vqmovntq_s32(vqmovnbq_s32(vdupq_n_s16(0), sums.of[2]), sums.of[3]);
+    if (stage->is_simple) {
+        even = vqaddq_n_s16(even, (int16_t)stage->zero_point);
+        odd = vqaddq_n_s16(odd, (int16_t)stage->zero_point);
+    }
+    const int8x16_t all = vqmovntq_s16(vqmovnbq_s16(vdupq_n_s8(0), even), odd);
+    return vminq_s8(vmaxq_s8(all, vdupq_n_s8((int8_t)stage->low)), vdupq_n_s8((int8_t)stage->high));
+}
+
+static inline sums16 biases(const int32_t *channels) {
+    return (sums16){{vldrwq_s32(channels), vldrwq_s32(channels + 4), vldrwq_s32(channels + 8),
+                     vldrwq_s32(channels + 12)}};
+}
+
+/* One row of outputs by any kernel. */
+static void convolve_row(const ek_conv2d_s8_params *params, const block *own, const ring *rows,
+                         int32_t y, int32_t is_paired, int8_t *output) {
+    const ek_output_stage stage = {params->output_zero_point, params->activation_min,
+                                   params->activation_max, params->simple_rescale};
+    const int32_t step = params->dilation_width * CHANNELS;
+    for (int32_t x = 0; x < params->output_width; x++) {
+        const int8_t *weights = own->weights;
+        sums16 sums = biases(own->channels);
+        for (int32_t i = 0; i < params->kernel_height; i++) {
+            const int8_t *row =
+                row_of(rows, y * params->stride_height + i * params->dilation_height);
+            add_row(&sums, row + x * params->stride_width * CHANNELS, weights, params->kernel_width,
+                    step, is_paired);
+            weights += params->kernel_width * CHANNELS;
+        }
+        vstrbq_p_s8(output, stored16(sums, own->channels, &stage), ek_bytes(own->used));
+        output += params->output_channels;
+    }
+}
+
+#if defined(__ARM_FEATURE_MVE)
+
+/* What a row is made with, at the places where the code below reads it. */
+typedef struct row_stage {
+    int8_t low[CHANNELS];
+    int8_t high[CHANNELS];
+    int32_t step; /* bytes from one window to the next */
+    int32_t pixel_bytes;
+    int32_t zero_point;
+    int32_t used;
+    int32_t count;
+    int32_t kept; /* the compiler's predicate */
+} row_stage;
+
+/* Products of a tap; those of the next one, added to them; four sums of both. Compilers read all
+ * taps ahead and run out of registers. */
+#define EK_TAP(X, W)                                                                               \
+    "vldrb.8 q4, " X "\n\t"                                                                        \
+    "vldrw.32 q5, [%[weights], #" W "]\n\t"                                                        \
+    "vmullb.s8 q6, q4, q5\n\t"                                                                     \
+    "vmullt.s8 q7, q4, q5\n\t"
+#define EK_NEXT_TAP(X, W)                                                                          \
+    "vldrb.8 q4, " X "\n\t"                                                                        \
+    "vldrw.32 q5, [%[weights], #" W "]\n\t"                                                        \
+    "vmullb.s8 q4, q4, q5\n\t"                                                                     \
+    "vadd.i16 q6, q6, q4\n\t"                                                                      \
+    "vldrb.8 q4, " X "\n\t"                                                                        \
+    "vmullt.s8 q4, q4, q5\n\t"                                                                     \
+    "vadd.i16 q7, q7, q4\n\t"
+#define EK_ADD_TAPS                                                                                \
+    "vmovlb.s16 q4, q6\n\t"                                                                        \
+    "vadd.i32 q0, q0, q4\n\t"                                                                      \
+    "vmovlt.s16 q5, q6\n\t"                                                                        \
+    "vadd.i32 q1, q1, q5\n\t"                                                                      \
+    "vmovlb.s16 q4, q7\n\t"                                                                        \
+    "vadd.i32 q2, q2, q4\n\t"                                                                      \
+    "vmovlt.s16 q5, q7\n\t"                                                                        \
+    "vadd.i32 q3, q3, q5\n\t"
+#define EK_RESCALE(Q, MULTIPLIER, SHIFT)                                                           \
+    "vldrw.32 q4, [%[channels], #" MULTIPLIER "]\n\t"                                              \
+    "vqrdmulh.s32 " Q ", " Q ", q4\n\t"                                                            \
+    "vldrw.32 q4, [%[channels], #" SHIFT "]\n\t"                                                   \
+    "vshr.s32 q5, " Q ", #31\n\t"                                                                  \
+    "vadd.i32 " Q ", " Q ", q5\n\t"                                                                \
+    "vrshl.s32 " Q ", " Q ", q4\n\t"
+
+/* One row of outputs by a kernel of 3 by 3 with pairs and simple factors. */
+EK_APART void convolve_row_3x3(const ek_conv2d_s8_params *params, const block *own,
+                               const ring *rows, int32_t y, int8_t *output) {
+    const int32_t top = y * params->stride_height;
+    const int8_t *a = row_of(rows, top), *b = row_of(rows, top + 1), *c = row_of(rows, top + 2);
+    row_stage stage;
+    stage.step = params->stride_width * CHANNELS;
+    stage.pixel_bytes = params->output_channels;
+    stage.zero_point = params->output_zero_point;
+    stage.used = own->used;
+    stage.count = params->output_width;
+    ek_set_bytes(stage.low, params->activation_min, CHANNELS);
+    ek_set_bytes(stage.high, params->activation_max, CHANNELS);
+    __asm__ volatile(
+        "vmrs r0, p0\n\t"
+        "ldr lr, [%[stage], #48]\n\t"
+        "str r0, [%[stage], #52]\n\t"
+        "dls lr, lr\n"
+        "1:\n\t"
+        "vldrw.32 q0, [%[channels]]\n\t"
+        "vldrw.32 q1, [%[channels], #16]\n\t"
+        "vldrw.32 q2, [%[channels], #32]\n\t"
+        "vldrw.32 q3, [%[channels], #48]\n\t"
+        /* clang-format off */
+                     EK_TAP("[%[a]]", "0") EK_NEXT_TAP("[%[a], #16]", "16") EK_ADD_TAPS
+                     EK_TAP("[%[a], #32]", "32") EK_NEXT_TAP("[%[b]]", "48") EK_ADD_TAPS
+                     EK_TAP("[%[b], #16]", "64") EK_NEXT_TAP("[%[b], #32]", "80") EK_ADD_TAPS
+                     EK_TAP("[%[c]]", "96") EK_NEXT_TAP("[%[c], #16]", "112") EK_ADD_TAPS
+                     EK_TAP("[%[c], #32]", "128") EK_ADD_TAPS
+                     EK_RESCALE("q0", "64", "128") EK_RESCALE("q1", "80", "144")
+                     EK_RESCALE("q2", "96", "160") EK_RESCALE("q3", "112", "176")
+        /* clang-format on */
+        "ldrd r0, r2, [%[stage], #40]\n\t" /* zero point, used */
+        "vqmovnb.s32 q4, q0\n\t"
+        "vqmovnb.s32 q5, q2\n\t"
+        "vqmovnt.s32 q4, q1\n\t"
+        "vqmovnt.s32 q5, q3\n\t"
+        "vqadd.s16 q4, q4, r0\n\t"
+        "vqadd.s16 q5, q5, r0\n\t"
+        "vqmovnb.s16 q6, q4\n\t"
+        "vldrw.32 q7, [%[stage]]\n\t"
+        "vqmovnt.s16 q6, q5\n\t"
+        "vldrw.32 q4, [%[stage], #16]\n\t"
+        "vmax.s8 q6, q6, q7\n\t"
+        "vctp.8 r2\n\t"
+        "vmin.s8 q6, q6, q4\n\t"
+        "ldrd r0, r2, [%[stage], #32]\n\t" /* step, pixel */
+        "vpst\n\t"
+        "vstrbt.8 q6, [%[to]]\n\t"
+        "add %[a], r0\n\t"
+        "add %[b], r0\n\t"
+        "add %[c], r0\n\t"
+        "add %[to], r2\n\t"
+        "le lr, 1b\n\t"
+        "ldr r0, [%[stage], #52]\n\t"
+        "vmsr p0, r0"
+        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [to] "+r"(output)
+        : [weights] "r"(own->weights), [channels] "r"(own->channels), [stage] "r"(&stage),
+          [count] "r"(params->output_width)
+        : "r0", "r2", "lr", "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "cc", "memory");
+}
+
+#else
+
+static void convolve_row_3x3(const ek_conv2d_s8_params *params, const block *own, const ring *rows,
+                             int32_t y, int8_t *output) {
+    convolve_row(params, own, rows, y, 1, output);
+}
+
+#endif
+
+/* Whether no weight is -128. */
+static int32_t has_pairs(const int8_t *weights, int32_t taps) {
+    int8x16_t lowest = vldrbq_s8(weights);
+    for (int32_t tap = 1; tap < taps; tap++) {
+        lowest = vminq_s8(lowest, vldrbq_s8(weights + tap * CHANNELS));
+    }
+    return vminvq_s8(127, lowest) > -128;
+}
+
+static void convolve_block(const ek_conv2d_s8_params *params, const block *own, ring *rows,
+                           const int8_t *image, int8_t *output) {
+    const ek_inside inside = ek_inside_of(params, ek_plane_height(params), ek_plane_width(params));
+    const int32_t taps = params->kernel_height * params->kernel_width;
+    const int32_t is_paired = has_pairs(own->weights, taps);
+    const int32_t is_usual = is_paired && ek_is_3x3(params) && params->simple_rescale;
+    ek_set_bytes(rows->begin, params->input_zero_point, rows->rows * rows->row_bytes);
+    rows->next = 0;
+    output += own->first;
     for (int32_t y = 0; y < params->output_height; y++) {
-        const int8_t *corner = plane + y * params->stride_height * width;
-        for (int32_t left = params->output_width; left > 0; left -= 4) {
-            const int8_t *corners[4];
-            for (int32_t i = 0; i < 4; i++) {
-                corners[i] = corner + (i < left ? i * params->stride_width : 0);
-            }
-            int32x4_t sums;
-            if (is_dense) {
-                sums = sum_rows(params, corners, width, weights);
-            } else {
-                sums = ek_combine(sum_taps(params, corners[0], width, weights),
-                                  sum_taps(params, corners[1], width, weights),
-                                  sum_taps(params, corners[2], width, weights),
-                                  sum_taps(params, corners[3], width, weights));
-            }
-            vstrbq_scatter_offset_p_s32(output, ek_steps(to->pixel_bytes), finished(to, sums),
-                                        ek_words(left));
-            corner += 4 * params->stride_width;
-            output += ek_least(left, 4) * params->output_channels;
-        }
-    }
-}
-
-/* All output channels of an input channel. */
-static void convolve_channel(const ek_conv2d_s8_params *params, int32_t channel, int8_t *plane,
-                             int8_t *output) {
-    const int32_t width = ek_plane_width(params);
-    const int32_t multiplier = params->output_channels / params->input_channels;
-    for (int32_t i = 0; i < multiplier; i++) {
-        const int32_t out_channel = channel * multiplier + i;
-        const target to = target_of(params, out_channel);
-        if (ek_is_3x3(params)) {
-            const int8x16_t weights = vldrbq_z_s8(params->weights + 12 * out_channel, ek_bytes(12));
-            convolve_plane_3x3(params, plane, &to, weights, output + out_channel);
+        read_rows(params, own, &inside, image, y * params->stride_height + rows->rows, rows);
+        if (is_usual) {
+            convolve_row_3x3(params, own, rows, y, output);
         } else {
-            const int32_t taps = params->kernel_height * params->kernel_width;
-            convolve_plane(params, plane, width, &to, params->weights + taps * out_channel,
-                           output + out_channel);
+            convolve_row(params, own, rows, y, is_paired, output);
         }
+        output += params->output_width * params->output_channels;
     }
 }
 
 ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t *input,
                                  void *scratch, int8_t *output) {
-    const int32_t height = ek_plane_height(params), width = ek_plane_width(params);
-    const ek_inside inside = ek_inside_of(params, height, width);
-    ek_set_bytes(scratch, params->input_zero_point, height * width);
+    ring rows = {scratch, ek_plane_width(params) * CHANNELS, ring_rows(params), 0};
+    const int32_t taps = params->kernel_height * params->kernel_width;
     for (int32_t batch = 0; batch < params->batches; batch++) {
-        for (int32_t channel = 0; channel < params->input_channels; channel++) {
-            read_plane(params, &inside, input + channel, width, scratch);
-            convolve_channel(params, channel, scratch, output);
+        block own = {.multiplier = params->output_channels / params->input_channels,
+                     .weights = params->weights,
+                     .channels = params->channels};
+        for (; own.first < params->output_channels; own.first += CHANNELS) {
+            own.used = ek_least(params->output_channels - own.first, CHANNELS);
+            convolve_block(params, &own, &rows, input, output);
+            own.weights += taps * CHANNELS;
+            own.channels += TABLE;
         }
         input += params->input_height * params->input_width * params->input_channels;
         output += params->output_height * params->output_width * params->output_channels;
@@ -242,16 +308,6 @@ ek_status ek_depthwise_conv2d_s8(const ek_conv2d_s8_params *params, const int8_t
     return EK_STATUS_OK;
 }
 
-/* Rows are woven by whole vectors; four windows beside each other are read, whatever is stored. */
-static int32_t woven_bytes(const ek_conv2d_s8_params *params) {
-    const int32_t written = 4 * ((ek_plane_width(params) + VECTOR - 1) & ~(VECTOR - 1));
-    const int32_t last = ((params->output_width + 3) & ~3) - 1;
-    const int32_t read = 4 * params->stride_width * last + VECTOR;
-    return written > read ? written : read;
-}
-
-/* A plane with its padding, and for a kernel of 3 by 3 four rows of it once more. */
 size_t ek_depthwise_conv2d_s8_scratch_bytes(const ek_conv2d_s8_params *params) {
-    const int32_t plane_bytes = ek_plane_height(params) * ek_plane_width(params);
-    return (size_t)(plane_bytes + (ek_is_3x3(params) ? woven_bytes(params) : 0));
+    return (size_t)(ring_rows(params) * ek_plane_width(params) * CHANNELS);
 }

@@ -8,6 +8,9 @@
 /* For functions that are fast only with their arguments known. */
 #define EK_INLINE static inline __attribute__((always_inline))
 
+/* For functions that leave the compiler few registers. */
+#define EK_APART static __attribute__((noinline))
+
 #if defined(__ARM_FEATURE_MVE)
 
 #include <arm_mve.h>

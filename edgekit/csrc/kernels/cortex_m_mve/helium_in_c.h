@@ -74,6 +74,7 @@ static inline int32x4_t vldrwq_gather_shifted_offset_z_s32(const int32_t *from, 
 }
 
 /* Stores. */
+static inline void vstrbq_s8(int8_t *to, int8x16_t x) { EK_EACH(16, to[i] = x.lane[i]); }
 static inline void vstrbq_p_s8(int8_t *to, int8x16_t x, mve_pred16_t p) {
     EK_EACH(16, if (p >> i & 1) to[i] = x.lane[i]);
 }
@@ -98,6 +99,7 @@ static inline void vst4q_s8(int8_t *to, int8x16x4_t x) {
 
 /* Lanes from scalars. */
 static inline int8x16_t vdupq_n_s8(int8_t x) { EK_VECTOR(int8x16_t, 16, x); }
+static inline int16x8_t vdupq_n_s16(int16_t x) { EK_VECTOR(int16x8_t, 8, x); }
 static inline int32x4_t vdupq_n_s32(int32_t x) { EK_VECTOR(int32x4_t, 4, x); }
 static inline uint32x4_t vidupq_n_u32(uint32_t first, uint32_t step) {
     EK_VECTOR(uint32x4_t, 4, first + i * step);
@@ -124,6 +126,43 @@ static inline int32_t vmladavaq_s8(int32_t sum, int8x16_t x, int8x16_t y) {
     return sum;
 }
 static inline int32_t vmladavq_s8(int8x16_t x, int8x16_t y) { return vmladavaq_s8(0, x, y); }
+
+static inline int8_t vminvq_s8(int8_t lowest, int8x16_t x) {
+    EK_EACH(16, lowest = x.lane[i] < lowest ? x.lane[i] : lowest);
+    return lowest;
+}
+
+/* Even (b) or odd (t) lanes, widened, and the way back with saturation. */
+static inline int16x8_t vmullbq_int_s8(int8x16_t x, int8x16_t y) {
+    EK_VECTOR(int16x8_t, 8, (int16_t)(x.lane[2 * i] * y.lane[2 * i]));
+}
+static inline int16x8_t vmulltq_int_s8(int8x16_t x, int8x16_t y) {
+    EK_VECTOR(int16x8_t, 8, (int16_t)(x.lane[2 * i + 1] * y.lane[2 * i + 1]));
+}
+static inline int32x4_t vmovlbq_s16(int16x8_t x) { EK_VECTOR(int32x4_t, 4, x.lane[2 * i]); }
+static inline int32x4_t vmovltq_s16(int16x8_t x) { EK_VECTOR(int32x4_t, 4, x.lane[2 * i + 1]); }
+static inline int16x8_t vqmovnbq_s32(int16x8_t to, int32x4_t x) {
+    EK_EACH(4, to.lane[2 * i] = ek_saturate_s16(x.lane[i]));
+    return to;
+}
+static inline int16x8_t vqmovntq_s32(int16x8_t to, int32x4_t x) {
+    EK_EACH(4, to.lane[2 * i + 1] = ek_saturate_s16(x.lane[i]));
+    return to;
+}
+static inline int8x16_t vqmovnbq_s16(int8x16_t to, int16x8_t x) {
+    EK_EACH(8, to.lane[2 * i] = ek_saturate_s8(x.lane[i]));
+    return to;
+}
+static inline int8x16_t vqmovntq_s16(int8x16_t to, int16x8_t x) {
+    EK_EACH(8, to.lane[2 * i + 1] = ek_saturate_s8(x.lane[i]));
+    return to;
+}
+static inline int16x8_t vaddq_s16(int16x8_t x, int16x8_t y) {
+    EK_VECTOR(int16x8_t, 8, (int16_t)(uint16_t)(x.lane[i] + y.lane[i]));
+}
+static inline int16x8_t vqaddq_n_s16(int16x8_t x, int16_t y) {
+    EK_VECTOR(int16x8_t, 8, ek_saturate_s16(x.lane[i] + y));
+}
 
 /* Arithmetic in 32 bits, where what overflows is lost. */
 static inline int32x4_t vaddq_s32(int32x4_t x, int32x4_t y) {

@@ -1,5 +1,4 @@
 #include "helium.h"
-#include "inlined.h"
 #include "pool_window.h"
 #include "products.h"
 
@@ -41,17 +40,20 @@ static void maximum16(const ek_pool2d_s8_params *params, const int8_t *input, co
     vstrbq_p_s8(output, vminq_s8(highest, vdupq_n_s8((int8_t)params->activation_max)), used);
 }
 
-typedef void reduction(const ek_pool2d_s8_params *, const int8_t *, const ek_window *, int32_t,
-                       int8_t *);
-
-EK_INLINED void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
-                     int32_t lanes, reduction *reduce) {
+static void pool(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output,
+                 int32_t takes_maximum) {
+    const int32_t lanes = takes_maximum ? 16 : 4;
     for (int32_t batch = 0; batch < params->batches; batch++) {
         for (int32_t y = 0; y < params->output_height; y++) {
             for (int32_t x = 0; x < params->output_width; x++) {
                 const ek_window at = ek_window_at(params, y, x);
                 for (int32_t done = 0; done < params->channels; done += lanes) {
-                    reduce(params, input + done, &at, params->channels - done, output + done);
+                    const int32_t left = params->channels - done;
+                    if (takes_maximum) {
+                        maximum16(params, input + done, &at, left, output + done);
+                    } else {
+                        average4(params, input + done, &at, left, output + done);
+                    }
                 }
                 output += params->channels;
             }
@@ -62,11 +64,11 @@ EK_INLINED void pool(const ek_pool2d_s8_params *params, const int8_t *input, int
 
 ek_status ek_average_pool2d_s8(const ek_pool2d_s8_params *params, const int8_t *input,
                                int8_t *output) {
-    pool(params, input, output, 4, average4);
+    pool(params, input, output, 0);
     return EK_STATUS_OK;
 }
 
 ek_status ek_max_pool2d_s8(const ek_pool2d_s8_params *params, const int8_t *input, int8_t *output) {
-    pool(params, input, output, 16, maximum16);
+    pool(params, input, output, 1);
     return EK_STATUS_OK;
 }

@@ -129,6 +129,34 @@ def test_power_lost_within_the_header_leaves_the_old_image(host: Path, tmp_path:
         assert is_one_of(boot(host, flash), 1)
 
 
+def test_power_lost_within_a_mark_leaves_a_complete_image(host: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    install(host, new, 1)
+    boot(host, new)
+    confirm(host, new, 0)
+    install(host, new, 2)
+    flash = tmp_path / "flash"
+    operations = update.HEADER_BYTES // 8
+    for cut in range(operations + 1):
+        # While the bootloader notes that it starts the new image ...
+        flash.write_bytes(new.read_bytes())
+        done = subprocess.run([host, flash, str(cut), "boot"], capture_output=True, check=False)
+        assert done.returncode == (42 if cut < operations else 0)
+        assert is_one_of(boot(host, flash), 1, 2)
+        # ... and while the new image confirms itself.
+        flash.write_bytes(new.read_bytes())
+        assert is_one_of(boot(host, flash), 2)
+        board = HostBoard(host, flash, cut, "app", 1)
+        if cut < operations:
+            with pytest.raises(DeviceError):
+                update.confirm(Link(board, patience_s=0.2))
+        else:
+            update.confirm(Link(board))
+        board.close()
+        assert is_one_of(boot(host, flash), 1, 2)
+    assert is_one_of(boot(host, flash), 2)
+
+
 def test_bit_flips_never_start_a_damaged_image(host: Path, tmp_path: Path) -> None:
     flash = tmp_path / "flash"
     install(host, flash, 1)

@@ -236,7 +236,7 @@ def program(
         Where the image begins: with a sector.
     image : bytes
     progress : callable
-        Told how many bytes of how many are done.
+        Told how many bytes of how many are done; each counts twice, written and read back.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def program(
         loader.erase(flash, sector)
     for _ in range(PASSES):
         _write_missing(loader, body_address, body, progress)
-        wrong = _first_difference(loader, body_address, body)
+        wrong = _first_difference(loader, body_address, body, progress)
         if wrong is None and loader.read(address, len(head)).strip(b"\xff") == b"":
             break
         # A block was spoilt on the way: bits cannot be set again, so that everything begins anew.
@@ -271,10 +271,12 @@ def _write_missing(loader: Bootloader, address: int, data: bytes, progress: Prog
     for offset in range(0, len(data), BLOCK_BYTES):
         block = data[offset : offset + BLOCK_BYTES]
         loader.write(address + offset, block)
-        progress(offset + len(block), len(data))
+        progress(offset + len(block), 2 * len(data))
 
 
-def _first_difference(loader: Bootloader, address: int, data: bytes) -> int | None:
+def _first_difference(
+    loader: Bootloader, address: int, data: bytes, progress: Progress
+) -> int | None:
     for offset in range(0, len(data), BLOCK_BYTES):
         block = data[offset : offset + BLOCK_BYTES]
         for _ in range(RETRIES):
@@ -282,4 +284,5 @@ def _first_difference(loader: Bootloader, address: int, data: bytes) -> int | No
                 break
         else:
             return address + offset
+        progress(len(data) + offset + len(block), 2 * len(data))
     return None

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from edgekit.dtypes import DType
 from edgekit.graph import Tensor
 from edgekit.ops.spec import OpView
-from edgekit.ops.windows import pair_attr
 from edgekit.runtime.lowering.call import (
     AXES,
     Field,
@@ -20,7 +19,7 @@ from edgekit.runtime.lowering.call import (
     merged_axes,
     no_kernel,
 )
-from edgekit.runtime.lowering.windows import window_fields
+from edgekit.runtime.lowering.windows import pool_fields, window_fields
 
 _BOUNDS = {
     "none": (-math.inf, math.inf),
@@ -82,10 +81,10 @@ def transpose_conv2d(view: OpView) -> tuple[KernelCall, ...]:
     return (_windowed(view, "ek_transpose_conv2d_f32", fields),)
 
 
-def _windowed(view: OpView, function: str, window: dict[str, Field]) -> KernelCall:
+def _windowed(view: OpView, function: str, window: dict[str, int]) -> KernelCall:
     channels = view.outputs[0].static_shape[3]
     bias = constant_or(view.optional_input(2), view, channels, 0.0)
-    fields = {**window, **activation_bounds(view), "bias": bias}
+    fields: dict[str, Field] = {**window, **activation_bounds(view), "bias": bias}
     names = view.input(0).name, view.input(1).name, view.outputs[0].name
     return KernelCall(function, "ek_conv2d_f32_params", fields, names)
 
@@ -151,15 +150,10 @@ def matmul(view: OpView) -> tuple[KernelCall, ...]:
 def pool2d(view: OpView) -> tuple[KernelCall, ...]:
     """Lower an average or maximum over windows."""
     require_floats(view)
-    window = window_fields(view, pair_attr(view, "kernel"), 1)
-    renamed = {"channels" if name == "input_channels" else name: window[name] for name in window}
-    fields = {
-        **{name: value for name, value in renamed.items() if name not in _NOT_OF_POOLING},
+    fields: dict[str, Field] = {
+        **pool_fields(view),
         "padding_counts": int(view.bool_attr("count_include_pad", False)),
         **activation_bounds(view),
     }
     names = view.input(0).name, view.outputs[0].name
     return (KernelCall(f"ek_{view.node.op}_f32", "ek_pool2d_f32_params", fields, names),)
-
-
-_NOT_OF_POOLING = ("output_channels", "groups")

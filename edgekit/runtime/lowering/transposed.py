@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekit.ops import int8
 from edgekit.ops.spec import OpView
-from edgekit.runtime.lowering.call import KernelCall, no_kernel, require_types
+from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_types
 from edgekit.runtime.lowering.weighted import output_stage
 from edgekit.runtime.lowering.windows import window_fields
 
@@ -23,7 +23,7 @@ def transpose_conv2d(view: OpView) -> tuple[KernelCall, ...]:
     rows[:, 0] = 0 if bias is None else bias.data
     rows[:, 1] = factors.multiplier
     rows[:, 2] = factors.shift
-    fields = {
+    fields: dict[str, Field] = {
         **window_fields(view, (shape[1], shape[2]), 1),
         "input_zero_point": int8.zero_point_of(view.input(0)),
         **output_stage(view),

@@ -10,7 +10,7 @@ from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_
 _FUNCTIONS = {"average_pool2d": "ek_average_pool2d_s8", "max_pool2d": "ek_max_pool2d_s8"}
 
 
-def window_fields(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, Field]:
+def window_fields(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, int]:
     """Return sizes and window of a layer on images, as the structures of convolutions begin."""
     if is_nchw(view):
         raise no_kernel(view, "images must have their channels last")
@@ -37,31 +37,24 @@ def window_fields(view: OpView, kernel: tuple[int, int], groups: int) -> dict[st
     }
 
 
+def pool_fields(view: OpView) -> dict[str, int]:
+    """Return sizes and window of a pooling layer, as its structures begin."""
+    window = window_fields(view, pair_attr(view, "kernel"), 1)
+    renamed = {"channels" if name == "input_channels" else name: window[name] for name in window}
+    return {name: value for name, value in renamed.items() if name not in _NOT_OF_POOLING}
+
+
+_NOT_OF_POOLING = ("output_channels", "groups")
+
+
 def pool2d(view: OpView) -> tuple[KernelCall, ...]:
     """Lower an average or maximum over windows."""
     require_types(view, 1)
-    if is_nchw(view):
-        raise no_kernel(view, "images must have their channels last")
     if view.bool_attr("count_include_pad", False):
         raise no_kernel(view, "padding counts")
-    window = window_of(view, pair_attr(view, "kernel"))
-    batches, height, width, channels = view.input(0).static_shape
     low, high = int8.activation_range(view.str_attr("activation", "none"), view.outputs[0])
     fields: dict[str, Field] = {
-        "batches": batches,
-        "input_height": height,
-        "input_width": width,
-        "channels": channels,
-        "output_height": view.outputs[0].static_shape[1],
-        "output_width": view.outputs[0].static_shape[2],
-        "kernel_height": window.kernel[0],
-        "kernel_width": window.kernel[1],
-        "stride_height": window.strides[0],
-        "stride_width": window.strides[1],
-        "dilation_height": window.dilations[0],
-        "dilation_width": window.dilations[1],
-        "pad_top": window.padding[0][0],
-        "pad_left": window.padding[1][0],
+        **pool_fields(view),
         "activation_min": low,
         "activation_max": high,
     }

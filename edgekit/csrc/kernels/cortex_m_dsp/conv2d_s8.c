@@ -279,7 +279,8 @@ static const int8_t *multiply_pixels(const int8_t *weights, const int32_t *chann
 /* Blocks of four channels for four pixels; outputs of a channel are `step` apart. */
 static const int8_t *multiply_blocks(const int8_t *weights, const int32_t *channel, int32_t blocks,
                                      const uint32_t *const patches, int32_t fours,
-                                     const ek_output_stage *stage, int8_t *output, int32_t step) {
+                                     const ek_output_stage *stage, int32_t is_usual, int8_t *output,
+                                     int32_t step) {
     const uint32_t *const end = patches + PAIRS * fours;
     for (int32_t half = 0; half < 2 * blocks; half++) {
         const uint32_t *pairs = patches;
@@ -288,9 +289,9 @@ static const int8_t *multiply_blocks(const int8_t *weights, const int32_t *chann
         EK_MULTIPLY_2X4();
         /* The other two channels of the block lie four bytes behind the first two. */
         weights += (half & 1) ? -4 : 4 - 16 * fours;
-        ek_finish_4(a0, a1, a2, a3, channel + 1, stage, output, step);
+        ek_finish_4(is_usual, a0, a1, a2, a3, channel + 1, stage, output, step);
         channel += EK_CHANNEL_FIELDS;
-        ek_finish_4(b0, b1, b2, b3, channel + 1, stage, output + 1, step);
+        ek_finish_4(is_usual, b0, b1, b2, b3, channel + 1, stage, output + 1, step);
         channel += EK_CHANNEL_FIELDS;
         output += 2;
     }
@@ -300,10 +301,11 @@ static const int8_t *multiply_blocks(const int8_t *weights, const int32_t *chann
 /* All channels of a group for four pixels, or for the last of an image, which are fewer. */
 static void multiply_patches(const int8_t *weights, const int32_t *channel, int32_t count,
                              const uint32_t *pairs, int32_t fours, const ek_output_stage *stage,
-                             int8_t *output, int32_t step, int32_t pixels) {
+                             int32_t is_usual, int8_t *output, int32_t step, int32_t pixels) {
     if (pixels == PIXELS) {
         const int32_t blocks = count / 4;
-        weights = multiply_blocks(weights, channel, blocks, pairs, fours, stage, output, step);
+        weights =
+            multiply_blocks(weights, channel, blocks, pairs, fours, stage, is_usual, output, step);
         channel += 4 * blocks * EK_CHANNEL_FIELDS;
         output += 4 * blocks;
         count &= 3;
@@ -366,6 +368,7 @@ static void convolve(const ek_conv2d_s8_params *params, const int8_t *image, int
     const int32_t *channels = params->channels + group * outputs * EK_CHANNEL_FIELDS;
     const ek_output_stage stage = {params->output_zero_point, params->activation_min,
                                    params->activation_max, params->simple_rescale};
+    const int32_t is_usual = ek_is_usual(&stage, channels + 1, EK_CHANNEL_FIELDS, outputs);
     uint32_t *pairs = scratch;
     int8_t *collected = (int8_t *)(pairs + PAIRS * fours);
     int8_t *ring = collected + 4 * fours;
@@ -379,7 +382,7 @@ static void convolve(const ek_conv2d_s8_params *params, const int8_t *image, int
     for (int32_t pixel = 0; pixel < count; pixel += PIXELS) {
         const int32_t pixels = count - pixel < PIXELS ? count - pixel : PIXELS;
         at = read_block(params, &from, at, pixels, pairs, collected);
-        multiply_patches(weights, channels, outputs, pairs, fours, &stage, output,
+        multiply_patches(weights, channels, outputs, pairs, fours, &stage, is_usual, output,
                          params->output_channels, pixels);
         output += PIXELS * params->output_channels;
     }

@@ -217,23 +217,6 @@ static void convolve_row_3x3(const ek_conv2d_s8_params *params, const kernel_3x3
     }
 }
 
-/* Whether kernels are of 3 by 3, and `channels` of them from `first` on rescaled by the short way.
- */
-static int32_t is_usual(const ek_conv2d_s8_params *params, int32_t first, int32_t channels,
-                        const ek_output_stage *stage) {
-    if (!ek_is_3x3(params) || !ek_is_full(stage) || params->stride_width > 2 ||
-        params->output_channels != params->input_channels) {
-        return 0;
-    }
-    const int32_t *factor = params->channels + first * EK_CHANNEL_FIELDS;
-    for (; channels > 0; channels--, factor += EK_CHANNEL_FIELDS) {
-        if (!ek_is_short(factor[1], factor[2])) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 /* All rows of `channels` channels from `first` on. */
 static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside *inside,
                               const int8_t *input, int32_t first, int32_t channels, ring *kept,
@@ -241,16 +224,18 @@ static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside
     const int32_t multiplier = params->output_channels / params->input_channels;
     const ek_output_stage stage = {params->output_zero_point, params->activation_min,
                                    params->activation_max, params->simple_rescale};
-    const int32_t usual = is_usual(params, first, channels, &stage);
+    const int32_t is_usual = ek_is_3x3(params) && multiplier == 1 && params->stride_width <= 2 &&
+                             ek_is_usual(&stage, params->channels + first * EK_CHANNEL_FIELDS + 1,
+                                         EK_CHANNEL_FIELDS, channels);
     kernel_3x3 kernels[CHANNELS];
-    for (int32_t i = 0; usual && i < channels; i++) {
+    for (int32_t i = 0; is_usual && i < channels; i++) {
         read_kernel(params, first + i, &stage, &kernels[i]);
     }
     kept->end = 0;
     output += first * multiplier;
     for (int32_t y = 0; y < params->output_height; y++) {
         read_rows(params, inside, input + first, channels, y, kept);
-        if (usual) {
+        if (is_usual) {
             convolve_row_3x3(params, kernels, channels, row_of(kept, 2, 0), row_of(kept, 1, 0),
                              row_of(kept, 0, 0), output);
         } else {

@@ -212,21 +212,31 @@ static inline int8_t ek_finish_dsp(int32_t sum, int32_t multiplier, int32_t shif
     return (int8_t)ek_clamp(stored, stage->low, stage->high);
 }
 
-/* Finishes four sums by one factor, (multiplier, shift), and stores them `step` apart. */
+/* Whether all of some factors, (multiplier, shift) every `step` words, are; and bounds are full. */
+static inline int32_t ek_is_usual(const ek_output_stage *stage, const int32_t *factor, int32_t step,
+                                  int32_t count) {
+    for (; count > 0; count--, factor += step) {
+        if (!ek_is_short(factor[0], factor[1])) {
+            return 0;
+        }
+    }
+    return ek_is_full(stage);
+}
+
+/* Finishes four sums by one factor and stores them `step` apart. */
 void ek_finish_any_4(const int32_t sums[4], const int32_t *factor, const ek_output_stage *stage,
                      int8_t *output, int32_t step);
 
-/* The same, without a call where the factor and the bounds are the usual ones. */
-__attribute__((always_inline)) static inline void ek_finish_4(int32_t a, int32_t b, int32_t c,
-                                                              int32_t d, const int32_t *factor,
-                                                              const ek_output_stage *stage,
-                                                              int8_t *output, int32_t step) {
-    const int32_t multiplier = factor[0], shift = -factor[1];
-    if (!ek_is_short(multiplier, -shift) || !ek_is_full(stage)) {
+/* The same, without a call where factor and bounds are the usual ones. */
+__attribute__((always_inline)) static inline void
+ek_finish_4(int32_t is_usual, int32_t a, int32_t b, int32_t c, int32_t d, const int32_t *factor,
+            const ek_output_stage *stage, int8_t *output, int32_t step) {
+    if (!is_usual) {
         const int32_t sums[4] = {a, b, c, d};
         ek_finish_any_4(sums, factor, stage, output, step);
         return;
     }
+    const int32_t multiplier = factor[0], shift = -factor[1];
     const int32_t half = ek_half_of(stage, shift);
     output[0] = (int8_t)ek_round(ek_high(a, multiplier), half, shift);
     output[step] = (int8_t)ek_round(ek_high(b, multiplier), half, shift);

@@ -86,6 +86,7 @@ static const int8_t *multiply_blocks(const ek_fully_connected_s8_params *params,
     const int8_t *weights = params->weights, *const end = row->bytes + 4 * row->fours;
     const int32_t *bias = params->bias, *factor = params->factors;
     const int32_t has_tail = params->depth & 3, is_shared = params->factor_step == 0;
+    const int32_t is_usual = ek_is_usual(stage, factor, 0, 1);
     const int32_t *const last = bias + (params->output_channels & ~3);
     for (; bias < last; bias += 4, output += 4) {
         const int8_t *bytes = row->bytes;
@@ -100,7 +101,7 @@ static const int8_t *multiply_blocks(const ek_fully_connected_s8_params *params,
             EK_STEP_4(row->tail);
         }
         if (is_shared) {
-            ek_finish_4(a, b, c, d, factor, stage, output, 1);
+            ek_finish_4(is_usual, a, b, c, d, factor, stage, output, 1);
         } else {
             output[0] = ek_finish_dsp(a, factor[0], factor[1], stage);
             output[1] = ek_finish_dsp(b, factor[2], factor[3], stage);

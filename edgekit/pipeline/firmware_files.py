@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.converters.emitters.c_source import CModel, c_identifier, emit_c
-from edgekit.deploy.cores import CORES
+from edgekit.deploy.cores import CORES, Core
 from edgekit.deploy.elf_file import ElfFile
 from edgekit.deploy.firmware import (
     ALWAYS,
@@ -32,10 +32,11 @@ from edgekit.deploy.firmware import (
     kernel_sources,
 )
 from edgekit.deploy.image_map import ImageMemory, image_memories
-from edgekit.deploy.memory_layout import board_layout
+from edgekit.deploy.link_overflow import budget_error
+from edgekit.deploy.memory_layout import MemoryLayout, board_layout
 from edgekit.deploy.monitor_firmware import FlashParts, has_monitor, monitor_parts
 from edgekit.deploy.serial.image_facts import ImageFacts
-from edgekit.deploy.toolchain import find_toolchain
+from edgekit.deploy.toolchain import BuildError, find_toolchain
 from edgekit.errors import UnsupportedOpError
 from edgekit.graph import Graph
 from edgekit.package import Package
@@ -85,8 +86,10 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
 
     Raises
     ------
+    MemoryBudgetError
+        If a memory overflows when everything is linked.
     BuildError
-        If the compiler refuses, for instance because a memory overflows.
+        If the compiler refuses.
     """
     try:
         model = emit_c(graph, plan, c_identifier(graph.name))
@@ -100,15 +103,7 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
     layout = board_layout(profile)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
         core = CORES[profile.toolchain]
-        image = build_image(
-            model.files,
-            core,
-            layout,
-            Path(name),
-            program=PROGRAM,
-            uses_float=model.uses_float,
-            kernels=model.kernels,
-        )
+        image = _linked(model, core, layout, profile, Path(name))
         files |= _image_parts(image)
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
         memories = image_memories(ElfFile.read(image.elf), profile)
@@ -118,6 +113,26 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         notes = (*_stack_notes(image), *flash.notes)
         files |= flash.parts
         return FirmwareFiles(files, _sizes(image), memories, flash.images, notes)
+
+
+def _linked(
+    model: CModel, core: Core, layout: MemoryLayout, profile: DeviceProfile, directory: Path
+) -> FirmwareImage:
+    try:
+        return build_image(
+            model.files,
+            core,
+            layout,
+            directory,
+            program=PROGRAM,
+            uses_float=model.uses_float,
+            kernels=model.kernels,
+        )
+    except BuildError as error:
+        exceeded = budget_error(error, layout, profile)
+        if exceeded is not None:
+            raise exceeded from error
+        raise
 
 
 def _not_built(profile: DeviceProfile) -> str:

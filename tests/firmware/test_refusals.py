@@ -26,6 +26,16 @@ source = "assumed: for a test"
 confidence = "low"
 """
 
+FLASH = """
+inherits = "nano33ble"
+name = "small"
+[[memories]]
+name = "flash"
+capacity_bytes = {{ value = {bytes}, source = "assumed: for a test", confidence = "low" }}
+available_bytes = {{ value = {bytes}, source = "assumed: for a test", confidence = "low" }}
+reserved_bytes = {{ value = 0, source = "assumed: for a test", confidence = "low" }}
+"""
+
 
 def converted(path: Path, device: str) -> Conversion:
     return convert(path, device=device, dry_run=True)
@@ -68,4 +78,23 @@ def test_a_model_fits_what_it_needs_and_not_a_byte_less(asset: Find, tmp_path: P
     assert converted(path, str(device)).plan.memory("sram").peak_bytes == needed
     device.write_text(ROOM.format(bytes=needed - 1))
     with pytest.raises(MemoryBudgetError, match=", 1 too many"):
+        converted(path, str(device))
+
+
+@pytest.mark.usefixtures("toolchain")
+def test_code_and_constants_fit_the_flash_to_the_byte(asset: Find, tmp_path: Path) -> None:
+    path, device = asset(f"mcu/{KWS}"), tmp_path / "small.toml"
+    _, plan = planned(path, "nano33ble", CORES["cortex-m4"].kernels)
+    constants_bytes = plan.memory("flash").peak_bytes
+    device.write_text(FLASH.format(bytes=constants_bytes))
+    with pytest.raises(MemoryBudgetError) as caught:
+        converted(path, str(device))
+    error = caught.value
+    assert (error.memory, error.available_bytes) == ("flash", constants_bytes)
+    assert error.exit_code == 3
+    device.write_text(FLASH.format(bytes=error.required_bytes))
+    (flash,) = (use for use in converted(path, str(device)).image if use.name == "flash")
+    assert flash.free_bytes == 0
+    device.write_text(FLASH.format(bytes=error.required_bytes - 1))
+    with pytest.raises(MemoryBudgetError, match="too many"):
         converted(path, str(device))

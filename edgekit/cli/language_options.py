@@ -91,9 +91,10 @@ def load_session(
     """Load a package or GGUF file; without one the language model that ships, and say so."""
     from edgekit.runtime.language.session import LoadOptions, load_language_model
     from edgekit.units import parse_bytes
-    from edgekit.zoo import language_model_path
 
     if source is None:
+        from edgekit.zoo import language_model_path
+
         source = language_model_path()
         note(f"No model was named: this is {source.stem}, which ships with edgekit.", quiet=quiet)
     memory = arguments["memory"]

@@ -204,4 +204,4 @@ def test_estimates_agree_with_counted_instructions(
     estimated_s = estimate_graph(graph, profile, placed).latency_s
     board = board_of(assets / "mcu" / model, core.name, tmp_path)
     counted = board.run([random_inputs(graph, 0)]).instructions
-    assert estimated_s == pytest.approx(mcu_model.latency_of(profile, counted), rel=0.2)
+    assert estimated_s == pytest.approx(mcu_model.latency_of(profile, counted), rel=0.25)

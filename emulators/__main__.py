@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 
 import click
@@ -24,6 +26,8 @@ def main(device: str, port: int, protocol: str) -> None:
     Its flash is empty at first. ``an3155`` is the bootloader in ROM, with parity and modem lines;
     ``smp`` is MCUboot on a plain line.
     """
+    # Ended from outside, it ends QEMU too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     profile = load_profile(device)
     in_rom = protocol == "an3155"
     try:

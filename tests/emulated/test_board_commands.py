@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,29 @@ def test_flash_by_smp_then_a_hundred_inferences(
         assert emulated.board.flash.data[SLOT : SLOT + len(image)] == image
         assert emulated.board.state == "application"
         check_hundred_inferences(edgekit, emulated, keyword_spotter, tmp_path)
+
+
+@pytest.mark.slow
+def test_offered_board_that_is_ended_leaves_nothing_running(
+    edgekit: Edgekit, keyword_spotter: KeywordSpotter
+) -> None:
+    command = [sys.executable, "-m", "edgekit.emulators", "stm32f405", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[-1]
+        code, _ = edgekit("flash", keyword_spotter.package.root, "--port", url)
+        assert code == 0
+        threads = Path(f"/proc/{process.pid}/task").iterdir()
+        running = [child for thread in threads for child in children_of(thread)]
+        assert len(running) == 1
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert not any(Path(f"/proc/{child}").exists() for child in running)
+
+
+def children_of(thread: Path) -> list[str]:
+    """Return the processes that a thread has started (Linux)."""
+    return (thread / "children").read_text().split()
 
 
 @pytest.mark.slow

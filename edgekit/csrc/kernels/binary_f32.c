@@ -25,6 +25,7 @@ EK_BINARY(add, x + y)
 EK_BINARY(sub, x - y)
 EK_BINARY(mul, x *y)
 EK_BINARY(div, x / y)
+EK_BINARY(pow, ek_pow_of(x, y))
 EK_BINARY(squared_difference, (x - y) * (x - y))
 /* With a NaN the result is NaN. */
 EK_BINARY(maximum, x >= y || x != x ? x : y)

@@ -83,6 +83,24 @@ static inline float ek_log_of(float x) {
     return power * 0.693359375F + ((s * z * sum - power * 2.12194440e-4F) + 2.0F * s);
 }
 
+/* x to the power of y, as C's pow: of a negative x for whole y only. */
+static inline float ek_pow_of(float x, float y) {
+    /* From 2**24 on every float is even. */
+    const int32_t is_large = ek_abs_of(y) >= 16777216.0F;
+    if (y == 0.0F || x == 1.0F || (x == -1.0F && is_large)) {
+        return 1.0F;
+    }
+    const float magnitude = ek_exp_of(y * ek_log_of(ek_abs_of(x)));
+    if (x >= 0.0F || x != x) {
+        return magnitude;
+    }
+    const int32_t whole = is_large ? 0 : (int32_t)y;
+    if (!is_large && !((float)whole >= y && (float)whole <= y)) {
+        return ek_float_of(0x7FC00000u);
+    }
+    return whole % 2 != 0 ? -magnitude : magnitude;
+}
+
 /* 1 / (1 + exp(-x)); exp of the negative magnitude cannot overflow. */
 static inline float ek_sigmoid_of(float x) {
     const float power = ek_exp_of(-ek_abs_of(x));

@@ -84,7 +84,7 @@ FLOAT_LOWERINGS: Mapping[str, Lowering] = {
     "matmul": float_layers.matmul,
     **dict.fromkeys(("average_pool2d", "max_pool2d"), float_layers.pool2d),
     **dict.fromkeys(("add", "sub", "mul", "div"), float_elementwise.binary),
-    **dict.fromkeys(("squared_difference", "maximum"), float_elementwise.binary),
+    **dict.fromkeys(("pow", "squared_difference", "maximum"), float_elementwise.binary),
     **dict.fromkeys(("minimum", "prelu"), float_elementwise.binary),
     **dict.fromkeys(("relu", "relu6", "relu_n1_1", "clip"), float_elementwise.unary),
     **dict.fromkeys(("sigmoid", "tanh", "leaky_relu", "elu"), float_elementwise.unary),

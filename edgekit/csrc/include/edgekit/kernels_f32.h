@@ -104,6 +104,8 @@ EK_KERNEL ek_status ek_mul_f32(const ek_binary_f32_params *params, const float *
                                const float *second, float *output);
 EK_KERNEL ek_status ek_div_f32(const ek_binary_f32_params *params, const float *first,
                                const float *second, float *output);
+EK_KERNEL ek_status ek_pow_f32(const ek_binary_f32_params *params, const float *first,
+                               const float *second, float *output);
 EK_KERNEL ek_status ek_squared_difference_f32(const ek_binary_f32_params *params,
                                               const float *first, const float *second,
                                               float *output);

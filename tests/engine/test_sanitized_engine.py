@@ -68,12 +68,9 @@ def test_randomly_damaged_headers_are_refused_or_opened(tmp_path: Path) -> None:
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE"]
     include = ENGINE.parent / "include"
     sources = [ROOT / "tests" / "fuzz_gguf.c", *sorted(ENGINE.glob("*.c"))]
-    subprocess.run(
-        ["gcc", "-std=c11", "-g", "-O1", *flags, f"-I{include}", "-o", str(program)]
-        + [*map(str, sources), "-lm", "-lpthread"],
-        check=True,
-        capture_output=True,
-    )
+    compiler = ["gcc", "-std=c11", "-g", "-O1", *flags, f"-I{include}", "-o", str(program)]
+    command = [*compiler, *map(str, sources), "-lm", "-lpthread"]
+    subprocess.run(command, check=True, capture_output=True)
     seeds = [write_model(tmp_path / f"{name}.gguf", shape) for name, shape in EXACT.items()]
     run = subprocess.run(
         [str(program), str(tmp_path / "damaged"), str(FUZZ_CPU_SECONDS), "1", *map(str, seeds)],

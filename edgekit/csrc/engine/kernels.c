@@ -2,6 +2,10 @@
 
 #include <stddef.h>
 
+#if defined(EK_ENGINE_NEON) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 const ek_kernels ek_engine_portable = {
     .name = "portable",
     .groups = {[EK_TYPE_Q8_0] = ek_group_q8_0,
@@ -18,7 +22,23 @@ const ek_kernels ek_engine_portable = {
     .attend = ek_attend,
 };
 
+#if defined(EK_ENGINE_NEON)
+static int has_dot_product(void) {
+#if defined(__linux__)
+    enum { ASIMD_DOT_PRODUCT = 1 << 20 }; /* HWCAP_ASIMDDP, arch/arm64/include/uapi/asm/hwcap.h */
+    return (getauxval(AT_HWCAP) & ASIMD_DOT_PRODUCT) != 0;
+#else
+    return 1; /* Apple: every processor since 2018 */
+#endif
+}
+#endif
+
 const ek_kernels *ek_engine_best(void) {
+#if defined(EK_ENGINE_NEON)
+    if (has_dot_product()) {
+        return &ek_engine_neon;
+    }
+#endif
 #if defined(EK_ENGINE_AVX2)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&

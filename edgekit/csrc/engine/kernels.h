@@ -69,6 +69,9 @@ extern const ek_kernels ek_engine_portable;
 #if defined(EK_ENGINE_AVX2)
 extern const ek_kernels ek_engine_avx2;
 #endif
+#if defined(EK_ENGINE_NEON)
+extern const ek_kernels ek_engine_neon; /* with the dot product of ARMv8.2 */
+#endif
 
 /* The fastest that this processor has. */
 const ek_kernels *ek_engine_best(void);

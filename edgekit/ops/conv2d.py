@@ -71,8 +71,8 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     if view.input(0).dtype is not DType.INT8:
         return 0
     _, height, width, channels = view.input(1).static_shape
-    if kernels is KernelSet.CORTEX_M_MVE and _reads_pixels(view):
-        return 0
+    if kernels is KernelSet.CORTEX_M_MVE and _is_pointwise(view):
+        return pixels_bytes(view)
     if kernels is KernelSet.CORTEX_M_DSP and _reads_words(view):
         return 8 * channels
     return patches_bytes(height * width, channels, kernels)
@@ -104,12 +104,20 @@ def _reads_words(view: OpView) -> bool:
     return is_pixel and starts_inside and all(ends)
 
 
-def _reads_pixels(view: OpView) -> bool:
-    """Whether outputs are made of the input's pixels as they lie, and never overwrite them."""
-    x, y, weights = view.input(0), view.outputs[0], view.input(1).static_shape
-    window = _window(view)
-    plain = window.kernel == window.strides == (1, 1) and view.int_attr("groups", 1) == 1
-    return plain and x.shape[1:3] == y.shape[1:3] and weights[0] != weights[3]
+def pixels_bytes(view: OpView) -> int:
+    """Return what MVE kernels need where an output pixel is made of the input's same pixel alone.
+
+    Two pixels, if channels stay as many: the output may then overwrite the input.
+    """
+    (_, height, width, channels), out_shape = (
+        t.static_shape for t in (view.input(0), view.outputs[0])
+    )
+    return min(height * width, 2) * channels if channels == out_shape[3] else 0
+
+
+def _is_pointwise(view: OpView) -> bool:
+    window, unmoved = _window(view), view.input(0).shape[1:3] == view.outputs[0].shape[1:3]
+    return window.kernel == window.strides == (1, 1) and view.int_attr("groups", 1) == 1 and unmoved
 
 
 def _works_in_place(view: OpView) -> bool:

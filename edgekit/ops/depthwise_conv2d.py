@@ -19,7 +19,7 @@ from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
 from edgekit.ops.checks import require_quantized_pair
-from edgekit.ops.conv2d import patches_bytes
+from edgekit.ops.conv2d import patches_bytes, pixels_bytes
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import Window, image_dims, image_shape, pad_image, tap, window_of
@@ -67,8 +67,8 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     out_shape = view.outputs[0].static_shape
     if shape[3] == 1:
         unmoved = window.kernel == window.strides == (1, 1) and shape[:3] == out_shape[:3]
-        if kernels is KernelSet.CORTEX_M_MVE and unmoved and out_shape[3] != 1:
-            return 0
+        if kernels is KernelSet.CORTEX_M_MVE and unmoved:
+            return pixels_bytes(view)
         return patches_bytes(window.kernel[0] * window.kernel[1], 1, kernels)
     size = window.output_size(shape[1], shape[2], where=view.node.where)
     height, width = (

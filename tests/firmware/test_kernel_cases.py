@@ -17,6 +17,7 @@ from edgekit.converters.emitters.c_source import emit_c
 from edgekit.deploy.cores import CORES
 from edgekit.deploy.firmware import build_image
 from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.deploy.toolchain import Toolchain, zig_toolchain
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import EmulatedBoard
 from edgekit.emulators.qemu_board import machine_of
@@ -93,7 +94,18 @@ def graph_of(cases: list[Placed]) -> Graph:
 @pytest.mark.parametrize(
     "core_name", [pytest.param("cortex-m3", marks=pytest.mark.full), "cortex-m4", "cortex-m55"]
 )
-def test_every_case_on_a_core(core_name: str, tmp_path: Path) -> None:
+def test_every_case_on_a_core(core_name: str, tmp_path: Path, toolchain: Toolchain) -> None:
+    check_core(core_name, tmp_path, toolchain)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("qemu")
+def test_every_case_by_the_compiler_of_the_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    check_core("cortex-m55", tmp_path, zig_toolchain())
+
+
+def check_core(core_name: str, folder: Path, toolchain: Toolchain) -> None:
     core, profile = CORES[core_name], load_profile("stm32h743")
     machine = machine_of(core)
     cases = list(placed_cases(core.kernels))
@@ -101,7 +113,7 @@ def test_every_case_on_a_core(core_name: str, tmp_path: Path) -> None:
     plan = build_plan(graph, profile, executor="reference", kernels=core.kernels, time_limit_s=0.5)
     layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
     model = emit_c(graph, plan)
-    image = build_image(model.files, core, layout, tmp_path)
+    image = build_image(model.files, core, layout, folder, toolchain=toolchain)
     board = EmulatedBoard(graph, profile, core, model, image)
     inputs = {name: array for each in cases for name, array in each.inputs.items()}
     (found,) = board.run([inputs]).outputs

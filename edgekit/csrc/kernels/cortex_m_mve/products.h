@@ -30,58 +30,62 @@ static inline int32_t ek_whole_vectors(int32_t depth) { return (depth - 1) >> 4;
     "vldrb.8 q5, [%[w]]\n\t"                                                                       \
     "add %[w], " PLACES "\n\t"
 
+/* A whole vector: four channels times two rows. */
+#define EK_VECTOR_STEP(FIRST, SECOND)                                                              \
+    "vldrb.8 q0, [" FIRST "], #16\n\t"                                                             \
+    "vldrb.8 q1, [" SECOND "], #16\n\t"                                                            \
+    "vldrb.8 q2, [%[w]], #16\n\t"                                                                  \
+    "vmladava.s8 r0, q0, q2\n\t"                                                                   \
+    "vldrb.8 q3, [%[w]], #16\n\t"                                                                  \
+    "vmladava.s8 r8, q1, q2\n\t"                                                                   \
+    "vldrb.8 q4, [%[w]], #16\n\t"                                                                  \
+    "vmladava.s8 r2, q0, q3\n\t"                                                                   \
+    "vldrb.8 q5, [%[w]], #16\n\t"                                                                  \
+    "vmladava.s8 r10, q1, q3\n\t"                                                                  \
+    "vmladava.s8 r4, q0, q4\n\t"                                                                   \
+    "vmladava.s8 r12, q1, q4\n\t"                                                                  \
+    "vmladava.s8 r6, q0, q5\n\t"                                                                   \
+    "vmladava.s8 lr, q1, q5\n\t"
+
 /* Four channels times two rows; returns the weights behind. */
 static inline const int8_t *ek_multiply_4x2(const int8_t *weights, const int8_t *first,
                                             const int8_t *second, int32_t depth, int32x4_t *a,
                                             int32x4_t *b) {
     int32x4_t x, y;
-    __asm__ volatile("sub r0, %[depth], #1\n\t"
-                     "bic r0, r0, #15\n\t"
-                     "sub r2, %[depth], r0\n\t" /* places of the first vector */
-                     "lsr %[depth], r0, #4\n\t" /* vectors behind it */
-                     "dlstp.8 lr, r2\n"
-                     "3:\n\t"
-                     "vldrb.8 q0, [%[first]]\n\t"
-                     "vldrb.8 q1, [%[second]]\n\t"
-                     "add %[first], r2\n\t"
-                     "add %[second], r2\n\t" EK_HEAD("r2") "letp lr, 3b\n\t"
-                                                           "vmladav.s8 r0, q0, q2\n\t"
-                                                           "vmladav.s8 r2, q0, q3\n\t"
-                                                           "vmladav.s8 r4, q0, q4\n\t"
-                                                           "vmladav.s8 r6, q0, q5\n\t"
-                                                           "vmladav.s8 r8, q1, q2\n\t"
-                                                           "vmladav.s8 r10, q1, q3\n\t"
-                                                           "vmladav.s8 r12, q1, q4\n\t"
-                                                           "vmladav.s8 lr, q1, q5\n\t"
-                                                           "cmp %[depth], #0\n\t"
-                                                           "beq 2f\n"
-                                                           "1:\n\t"
-                                                           "vldrb.8 q0, [%[first]], #16\n\t"
-                                                           "vldrb.8 q1, [%[second]], #16\n\t"
-                                                           "vldrb.8 q2, [%[w]], #16\n\t"
-                                                           "vmladava.s8 r0, q0, q2\n\t"
-                                                           "vldrb.8 q3, [%[w]], #16\n\t"
-                                                           "vmladava.s8 r8, q1, q2\n\t"
-                                                           "vldrb.8 q4, [%[w]], #16\n\t"
-                                                           "vmladava.s8 r2, q0, q3\n\t"
-                                                           "vldrb.8 q5, [%[w]], #16\n\t"
-                                                           "vmladava.s8 r10, q1, q3\n\t"
-                                                           "vmladava.s8 r4, q0, q4\n\t"
-                                                           "vmladava.s8 r12, q1, q4\n\t"
-                                                           "vmladava.s8 r6, q0, q5\n\t"
-                                                           "vmladava.s8 lr, q1, q5\n\t"
-                                                           "subs %[depth], #1\n\t"
-                                                           "bne 1b\n"
-                                                           "2:\n\t"
-                                                           "vmov %e[x], r0, r2\n\t"
-                                                           "vmov %f[x], r4, r6\n\t"
-                                                           "vmov %e[y], r8, r10\n\t"
-                                                           "vmov %f[y], r12, lr"
-                     : [first] "+r"(first), [second] "+r"(second), [w] "+r"(weights),
-                       [depth] "+r"(depth), [x] "=&w"(x), [y] "=&w"(y)
-                     :
-                     : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "q0", "q1", "q2", "q3",
-                       "q4", "q5", "cc", "memory");
+    __asm__ volatile(
+        "sub r0, %[depth], #1\n\t"
+        "bic r0, r0, #15\n\t"
+        "sub r2, %[depth], r0\n\t" /* places of the first vector */
+        "lsr %[depth], r0, #4\n\t" /* vectors behind it */
+        "dlstp.8 lr, r2\n"
+        "3:\n\t"
+        "vldrb.8 q0, [%[first]]\n\t"
+        "vldrb.8 q1, [%[second]]\n\t"
+        "add %[first], r2\n\t"
+        "add %[second], r2\n\t" EK_HEAD("r2") "letp lr, 3b\n\t"
+                                              "vmladav.s8 r0, q0, q2\n\t"
+                                              "vmladav.s8 r2, q0, q3\n\t"
+                                              "vmladav.s8 r4, q0, q4\n\t"
+                                              "vmladav.s8 r6, q0, q5\n\t"
+                                              "vmladav.s8 r8, q1, q2\n\t"
+                                              "vmladav.s8 r10, q1, q3\n\t"
+                                              "vmladav.s8 r12, q1, q4\n\t"
+                                              "vmladav.s8 lr, q1, q5\n\t"
+                                              "cmp %[depth], #0\n\t"
+                                              "beq 2f\n"
+                                              "1:\n\t" EK_VECTOR_STEP(
+                                                  "%[first]", "%[second]") "subs %[depth], #1\n\t"
+                                                                           "bne 1b\n"
+                                                                           "2:\n\t"
+                                                                           "vmov %e[x], r0, r2\n\t"
+                                                                           "vmov %f[x], r4, r6\n\t"
+                                                                           "vmov %e[y], r8, r10\n\t"
+                                                                           "vmov %f[y], r12, lr"
+        : [first] "+r"(first), [second] "+r"(second), [w] "+r"(weights), [depth] "+r"(depth),
+          [x] "=&w"(x), [y] "=&w"(y)
+        :
+        : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "q0", "q1", "q2", "q3", "q4", "q5",
+          "cc", "memory");
     *a = x;
     *b = y;
     return weights;

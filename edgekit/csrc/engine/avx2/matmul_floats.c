@@ -5,7 +5,7 @@
 
 #include "../scalar_math.h"
 
-enum { ROWS = 4, TOKENS = 2 };
+enum { ROWS = 4, TOKENS = 3 };
 
 /* Eight weights from column `i` on. */
 typedef __m256 (*load_eight)(const uint8_t *row, int32_t i);
@@ -79,7 +79,7 @@ EK_INLINE void run_rows(const uint8_t *rows, int32_t element_bytes, int row_coun
         run_tile(rows, element_bytes, x + (int64_t)t * columns, columns, row_count, TOKENS,
                  out + t * out_stride, out_stride, load);
     }
-    if (t < tokens) {
+    for (; t < tokens; t++) {
         run_tile(rows, element_bytes, x + (int64_t)t * columns, columns, row_count, 1,
                  out + t * out_stride, out_stride, load);
     }

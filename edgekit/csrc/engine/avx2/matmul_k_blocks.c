@@ -144,22 +144,31 @@ EK_INLINE void step_q6_k(const uint8_t *block, const k_tile *at, int32_t b, int 
             offsets[t] = _mm256_add_epi32(offsets[t], _mm256_madd_epi16(pair, x));
         }
     }
-    for (int k = 0; k < 16; k += 2) { /* two words of each quarter; 0 .. 7 the first half */
-        int half = k / 8;
-        __m256i words[2][4];
-        q6_k_words(low + (half * 16 + k % 8) * 32, high + k * 32, words[0]);
-        q6_k_words(low + (half * 16 + k % 8 + 1) * 32, high + (k + 1) * 32, words[1]);
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; part++) { /* 16 columns of each quarter of each half */
+        int half = part / 2;
+        __m256i scales[4];
         for (int quarter = 0; quarter < 4; quarter++) {
-            int s = half * 8 + quarter * 2 + k % 8 / 4;
-            __m256i scale = widen_bytes(ek_load(factors + s / 4 * 32), s % 4, s % 4);
+            int byte = quarter % 2 * 2 + part % 2;
+            scales[quarter] =
+                widen_bytes(ek_load(factors + (half * 2 + quarter / 2) * 32), byte, byte);
+        }
+#pragma GCC unroll 2
+        for (int k = part * 4; k < part * 4 + 4; k += 2) { /* words of `high` */
+            __m256i words[2][4];
+            q6_k_words(low + (half * 8 + k) * 32, high + k * 32, words[0]);
+            q6_k_words(low + (half * 8 + k + 1) * 32, high + (k + 1) * 32, words[1]);
             for (int t = 0; t < tokens; t++) {
-                const int8_t *x =
-                    at->values[t] + (int64_t)b * 256 + half * 128 + quarter * 32 + k % 8 * 4;
-                __m256i first = _mm256_maddubs_epi16(words[0][quarter], ek_broadcast_word(x));
-                __m256i second = _mm256_maddubs_epi16(words[1][quarter], ek_broadcast_word(x + 4));
-                __m256i both = _mm256_madd_epi16(_mm256_add_epi16(first, second), scale);
-                sums[t] = _mm256_add_epi32(sums[t], both);
-                EK_KEEP(sums[t]);
+                const int8_t *x = at->values[t] + (int64_t)b * 256 + half * 128 + k % 8 * 4;
+                for (int quarter = 0; quarter < 4; quarter++) {
+                    const int8_t *columns = x + quarter * 32;
+                    __m256i pairs = _mm256_add_epi16(
+                        _mm256_maddubs_epi16(words[0][quarter], ek_broadcast_word(columns)),
+                        _mm256_maddubs_epi16(words[1][quarter], ek_broadcast_word(columns + 4)));
+                    __m256i whole = _mm256_madd_epi16(pairs, scales[quarter]);
+                    sums[t] = _mm256_add_epi32(sums[t], whole);
+                    EK_KEEP(sums[t]);
+                }
             }
         }
     }
@@ -184,7 +193,12 @@ EK_INLINE void run_tile(const uint8_t *group, const ek_blocks *x, int32_t first,
         totals[t] = _mm256_setzero_ps();
     }
     for (int32_t b = 0; b < blocks; b++) {
-        step(group + (int64_t)b * block_bytes * EK_ROW_GROUP, &at, b, tokens, totals);
+        const uint8_t *block = group + (int64_t)b * block_bytes * EK_ROW_GROUP;
+        const uint8_t *next = block + block_bytes * EK_ROW_GROUP;
+        for (int32_t line = 0; line < block_bytes * EK_ROW_GROUP; line += 64) {
+            _mm_prefetch((const char *)next + line, _MM_HINT_T0);
+        }
+        step(block, &at, b, tokens, totals);
     }
     for (int t = 0; t < tokens; t++) {
         _mm256_storeu_ps(out + (first + t) * out_stride, totals[t]);

@@ -1,7 +1,8 @@
 """Small trained models that ship with edgekit, with calibration and test data.
 
-``edgekit convert --device NAME`` without a model converts `default_model`. How the models were
-made, on what data, and how good they are: docs/keyword-spotter.md.
+``edgekit convert --device NAME`` without a model converts `default_model`;
+`language_model_path` is a small language model. How the models were made, on what data, and how
+good they are: docs/keyword-spotter.md, docs/tales.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, UsageError
+
+LANGUAGE_MODEL_QUANTIZATIONS = ("q8_0", "q4_0")
 
 KEYWORD_LABELS = (
     *("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"),
@@ -107,6 +110,33 @@ def default_model() -> ZooModel:
         If a file of the installation is missing.
     """
     return list_models()[0]
+
+
+def language_model_path(quantization: str = "q8_0") -> Path:
+    """Find the GGUF file of the language model that ships.
+
+    Parameters
+    ----------
+    quantization : {"q8_0", "q4_0"}
+        How its matrices are stored.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If it does not ship with this quantization.
+    EdgekitError
+        If the file of the installation is missing.
+    """
+    if quantization not in LANGUAGE_MODEL_QUANTIZATIONS:
+        raise UsageError(
+            f"the language model does not ship as {quantization!r}; "
+            f"choose from {', '.join(LANGUAGE_MODEL_QUANTIZATIONS)}"
+        )
+    return _find(f"tales_{quantization}.gguf")
 
 
 def _keyword_spotter() -> ZooModel:

@@ -45,7 +45,7 @@ class Settings:
 
     seed: int = 1
     batch_tokens: int = 2048
-    matrix_rate: float = 0.02
+    matrix_rate: float = 0.008
     embedding_rate: float = 0.01
     output_rate: float = 4e-3
     matrix_decay: float = 0.1

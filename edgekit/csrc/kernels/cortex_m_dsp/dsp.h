@@ -49,10 +49,8 @@ EK_DSP_UNARY(ek_odd, "sxtb16 %0, %1, ror #8")
 /* sum + x.first * y.first + x.second * y.second */
 EK_DSP_ACCUMULATE(ek_dot, "smlad")
 /* sum + one product of a half of x (b: first, t: second) and a half of y. */
-EK_DSP_ACCUMULATE(ek_mac_bb, "smlabb")
 EK_DSP_ACCUMULATE(ek_mac_bt, "smlabt")
 EK_DSP_ACCUMULATE(ek_mac_tb, "smlatb")
-EK_DSP_ACCUMULATE(ek_mac_tt, "smlatt")
 
 /* The lower halves of two words as a pair, and the upper ones. */
 static inline uint32_t ek_pack_low(uint32_t x, uint32_t y) {
@@ -120,10 +118,6 @@ static inline uint32_t ek_even(uint32_t x) {
 
 static inline uint32_t ek_odd(uint32_t x) { return ek_even(x >> 8); }
 
-static inline int32_t ek_mac_bb(uint32_t x, uint32_t y, int32_t sum) {
-    return ek_wrapping_add(sum, ek_half(x, 0) * ek_half(y, 0));
-}
-
 static inline int32_t ek_mac_bt(uint32_t x, uint32_t y, int32_t sum) {
     return ek_wrapping_add(sum, ek_half(x, 0) * ek_half(y, 1));
 }
@@ -132,12 +126,9 @@ static inline int32_t ek_mac_tb(uint32_t x, uint32_t y, int32_t sum) {
     return ek_wrapping_add(sum, ek_half(x, 1) * ek_half(y, 0));
 }
 
-static inline int32_t ek_mac_tt(uint32_t x, uint32_t y, int32_t sum) {
-    return ek_wrapping_add(sum, ek_half(x, 1) * ek_half(y, 1));
-}
-
 static inline int32_t ek_dot(uint32_t x, uint32_t y, int32_t sum) {
-    return ek_mac_tt(x, y, ek_mac_bb(x, y, sum));
+    sum = ek_wrapping_add(sum, ek_half(x, 0) * ek_half(y, 0));
+    return ek_wrapping_add(sum, ek_half(x, 1) * ek_half(y, 1));
 }
 
 static inline uint32_t ek_pack_low(uint32_t x, uint32_t y) { return (x & 0xFFFFu) | y << 16; }

@@ -5,7 +5,7 @@
 
 #include "../scalar_math.h"
 
-enum { ROWS = 4, TOKENS = 3 };
+enum { ROWS = 4, TOKENS = 3, AHEAD_BYTES = 512 };
 
 /* Eight weights from column `i` on. */
 typedef __m256 (*load_eight)(const uint8_t *row, int32_t i);
@@ -55,7 +55,12 @@ EK_INLINE void run_tile(const uint8_t *rows, int32_t element_bytes, const float 
             values[t] = _mm256_loadu_ps(x + (int64_t)t * columns + i);
         }
         for (int r = 0; r < row_count; r++) {
-            __m256 weights = load(rows + r * row_bytes, i);
+            const uint8_t *row = rows + r * row_bytes;
+            __m256 weights = load(row, i);
+            if (tokens == 1 && element_bytes == 2) {
+                _mm_prefetch((const char *)row + (int64_t)i * element_bytes + AHEAD_BYTES,
+                             _MM_HINT_T0);
+            }
             for (int t = 0; t < tokens; t++) {
                 sums[r][t] = _mm256_fmadd_ps(weights, values[t], sums[r][t]);
             }

@@ -10,9 +10,9 @@ from edgekit.ops import int8
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
-from edgekit.ops.windows import is_nchw, window_of
 from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
 from edgekit.runtime.lowering.constant_channels import settled_channels
+from edgekit.runtime.lowering.windows import window_fields
 
 _PLACES = (0, 2, 1, 3)
 """Order of four places of the depth in packed weights: the order in which SXTB16 takes bytes."""
@@ -132,7 +132,7 @@ def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     require_types(view, 2)
     weights = _constant(view, 1)
     matrix = weights.reshape(weights.shape[0], -1)
-    window = _window(view, (weights.shape[1], weights.shape[2]), view.int_attr("groups", 1))
+    window = window_fields(view, (weights.shape[1], weights.shape[2]), view.int_attr("groups", 1))
     return (_plain(view, kernels, window, matrix),)
 
 
@@ -144,10 +144,10 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     kernel = weights.shape[1], weights.shape[2]
     matrix = np.ascontiguousarray(weights.reshape(-1, weights.shape[3]).T)
     if channels == 1:
-        return (_plain(view, kernels, _window(view, kernel, 1), matrix),)
+        return (_plain(view, kernels, window_fields(view, kernel, 1), matrix),)
     settled, rows, simple = _settled(view, matrix)
     ordered, table = depthwise_in_order(settled.T.reshape(weights.shape), rows, kernels)
-    fields = _window(view, kernel, channels)
+    fields = window_fields(view, kernel, channels)
     return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, table),)
 
 
@@ -210,32 +210,6 @@ def output_stage(view: OpView) -> dict[str, Field]:
         "output_zero_point": int8.zero_point_of(view.outputs[0]),
         "activation_min": low,
         "activation_max": high,
-    }
-
-
-def _window(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, int]:
-    if is_nchw(view):
-        raise no_kernel(view, "images must have their channels last")
-    window = window_of(view, kernel)
-    batches, height, width, channels = view.input(0).static_shape
-    _, out_height, out_width, out_channels = view.outputs[0].static_shape
-    return {
-        "batches": batches,
-        "input_height": height,
-        "input_width": width,
-        "input_channels": channels,
-        "output_height": out_height,
-        "output_width": out_width,
-        "output_channels": out_channels,
-        "kernel_height": kernel[0],
-        "kernel_width": kernel[1],
-        "stride_height": window.strides[0],
-        "stride_width": window.strides[1],
-        "dilation_height": window.dilations[0],
-        "dilation_width": window.dilations[1],
-        "pad_top": window.padding[0][0],
-        "pad_left": window.padding[1][0],
-        "groups": groups,
     }
 
 

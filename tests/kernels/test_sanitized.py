@@ -33,7 +33,8 @@ def test_kernels_are_clean_under_sanitizers() -> None:
         "ASAN_OPTIONS": "detect_leaks=0",
         "EDGEKIT_SANITIZERS": SANITIZERS,
     }
-    tests = [str(HERE / "test_native.py"), str(HERE / "test_window_shapes.py")]
+    files = ("test_native.py", "test_window_shapes.py", "test_sums.py")
+    tests = [str(HERE / name) for name in files]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", "kernels"],
         env=environment,

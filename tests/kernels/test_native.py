@@ -10,6 +10,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from edgekit.converters.importers import load_model
 from edgekit.deploy.host_program import build_kernel_library, host_compiler
 from edgekit.dtypes import Array, DType
 from edgekit.errors import UnsupportedOpError
+from edgekit.graph import Tensor
 from edgekit.native import has_library, load_library
 from edgekit.ops import registry
 from edgekit.ops.evaluate import evaluate, initial_states
@@ -30,7 +32,7 @@ from edgekit.ops.spec import OpCase, OpView
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
 from edgekit.runtime.lowering import SCRATCH, KernelCall, lower
-from edgekit.runtime.lowering.weighted import packed_weights
+from edgekit.runtime.lowering.weighted import blocked_weights, packed_weights
 from edgekit.runtime.native import NativeRunner
 from edgekit.runtime.native_kernels import bind, scratch_bytes
 from edgekit.schedule import schedule
@@ -166,6 +168,25 @@ def test_kernels_equal_the_reference_and_keep_to_their_memory(
         assert array.tobytes() == expected.tobytes()
 
 
+def with_lowest(case: OpCase) -> OpCase:
+    """Return a case with the lowest values and weights, whose products sum up to the most."""
+    first, second = ((t, np.full(x.shape, -128, np.int8)) for t, x in filter(None, case.inputs[:2]))
+    weights = Tensor.constant(second[0].name, second[1], second[0].quantization)
+    return replace(case, inputs=(first, (weights, second[1]), *case.inputs[2:]))
+
+
+WINDOWED = [(op, case) for op, case in CASES if op in ("conv2d", "depthwise_conv2d")]
+
+
+@pytest.mark.parametrize(("op", "case"), WINDOWED, ids=[f"{op}-{c.id}" for op, c in WINDOWED])
+def test_the_lowest_values_and_weights_do_not_overflow(
+    op: str, case: OpCase, kernels: Kernels
+) -> None:
+    lowest = with_lowest(case)
+    found = run_native(op, lowest, kernels)
+    assert found[0].tobytes() == run_reference(op, lowest)[0].tobytes()
+
+
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op}-{case.id}" for op, case in CASES])
 def test_scratch_memory_is_what_the_kernel_says(op: str, case: OpCase, kernels: Kernels) -> None:
     view, (chosen, library) = view_of(op, case), kernels
@@ -220,6 +241,14 @@ def test_packing_keeps_every_weight_once(channels: int, depth: int) -> None:
     packed = packed_weights(matrix)
     np.testing.assert_array_equal(np.sort(packed[packed != 0]), np.sort(matrix.ravel()))
     assert packed.size % 8 == 0
+
+
+@given(st.integers(1, 9), st.integers(1, 40))
+def test_blocks_keep_every_weight_once(channels: int, depth: int) -> None:
+    matrix = np.arange(1, channels * depth + 1).astype(np.int8).reshape(channels, depth)
+    blocks = blocked_weights(matrix)
+    np.testing.assert_array_equal(np.sort(blocks[blocks != 0]), np.sort(matrix[matrix != 0]))
+    assert blocks.size == -(-channels // 4) * 4 * depth
 
 
 def check_model(path: Path, runs: int) -> None:

@@ -9,7 +9,7 @@ import threading
 import click
 
 from edgekit.deploy.serial.flash_map import flash_map_of
-from edgekit.emulators.serial_board import BOARDS, emulated_board
+from edgekit.emulators.serial_board import BOARDS, check_application, emulated_board
 from edgekit.errors import EdgekitError
 from edgekit.profiles import load_profile
 
@@ -31,6 +31,7 @@ def main(device: str, port: int, protocol: str) -> None:
     profile = load_profile(device)
     in_rom = protocol == "an3155"
     try:
+        check_application(device)
         with emulated_board(
             flash_map_of(profile),
             protocol="an3155" if in_rom else "smp",

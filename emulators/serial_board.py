@@ -10,6 +10,7 @@ the content of the flash, read back from it, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import shutil
 import socket
@@ -24,11 +25,13 @@ from typing import Any, Literal, Protocol
 
 from edgekit.deploy.serial.flash_map import FlashMap
 from edgekit.emulators.nor_flash import NorFlash, PowerLostError
-from edgekit.emulators.qemu_board import INSTALL_HINT, QEMU
+from edgekit.emulators.qemu_board import INSTALL_HINT, QEMU, has_qemu
 from edgekit.emulators.rom_bootloader import RomBootloader
 from edgekit.emulators.smp_server import SmpServer
-from edgekit.emulators.stm32_bridge import BRIDGED, bridged
-from edgekit.errors import EmulatorError, MissingDependencyError
+from edgekit.emulators.stm32_bridge import BRIDGED, bridge_program, bridged
+from edgekit.errors import EdgekitError, EmulatorError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
 
 MACHINE = "netduinoplus2"
 """The machine of QEMU 7.2 whose flash lies where that of STM32 lies: an STM32F405."""
@@ -39,6 +42,27 @@ BOARDS = frozenset({"stm32f405"}) | BRIDGED
 QEMU_START_S = 20.0
 
 BootProtocol = Literal["an3155", "smp"]
+
+
+def check_application(device: str) -> None:
+    """Refuse a device whose firmware could be written but not started on this computer.
+
+    Parameters
+    ----------
+    device : str
+        One of :data:`BOARDS`.
+
+    Raises
+    ------
+    EmulatorError
+        If QEMU is not installed.
+    ToolchainMissingError, BuildError
+        If there is no compiler for the bridge, or it refuses.
+    """
+    if not has_qemu():
+        raise EmulatorError(f"{QEMU} is not installed\n{INSTALL_HINT}")
+    if device in BRIDGED:
+        bridge_program(device)
 
 
 class Peer(Protocol):
@@ -257,6 +281,8 @@ class QemuUart:
                 self._socket, _ = server.accept()
             except TimeoutError as error:
                 self._process.kill()
+                self._process.wait()
+                self._folder.cleanup()
                 raise EmulatorError(f"{QEMU} did not start in {QEMU_START_S:g} s") from error
         self._receive = receive
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -375,8 +401,13 @@ class _Server:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connection = connection
-            with contextlib.suppress(OSError):
+            try:
                 self._talk(connection)
+            except OSError:
+                pass
+            except EdgekitError as error:
+                # The board hangs; whoever offers it learns why.
+                logger.error("%s", error)
             self._connection = None
             connection.close()
 

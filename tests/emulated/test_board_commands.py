@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_offered_board_that_is_ended_leaves_nothing_running(
     assert not any(Path(f"/proc/{child}").exists() for child in running)
 
 
+def test_board_is_not_offered_where_nothing_can_run_its_firmware(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekit.emulators", "stm32f405", "--port", "0"]
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "qemu-system-arm is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def children_of(thread: Path) -> list[str]:
     """Return the processes that a thread has started (Linux)."""
     return (thread / "children").read_text().split()
@@ -168,7 +180,7 @@ def test_bit_that_flipped_in_flash_is_found_at_boot(
     assert "damaged" in answer["error"]["message"]
 
 
-def test_monitor_describes_the_board_and_refuses_another_model(
+def test_monitor_describes_the_board_and_refuses_arrays_of_another_shape(
     edgekit: Edgekit, keyword_spotter: KeywordSpotter, tmp_path: Path
 ) -> None:
     with emulated_board(FLASH, flash=flashed_with(keyword_spotter)) as emulated:
@@ -192,11 +204,9 @@ def test_monitor_of_a_silent_board_ends_with_exit_6(
     assert "hello" in answer["error"]["message"]
 
 
-def test_package_without_images_says_what_is_missing(
+def test_flash_refuses_a_missing_package_and_a_protocol_of_other_boards(
     edgekit: Edgekit, keyword_spotter: KeywordSpotter, tmp_path: Path
 ) -> None:
-    model = tmp_path / "kws.tflite"
-    model.write_bytes(b"")
     code, answer = edgekit("flash", tmp_path / "missing.edgekit", "--port", "loop://")
     assert code == 5
     assert answer["error"]["exit_code"] == 5

@@ -5,6 +5,7 @@ Whatever is returned is right: never a wrong result, never a wrong image called 
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +36,7 @@ SEEDS = 5
 
 with_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler (cc)")
 with_smp = pytest.mark.skipif(
-    pytest.importorskip("importlib.util").find_spec("smpclient") is None,
+    importlib.util.find_spec("smpclient") is None,
     reason="smpclient is not installed",
 )
 

@@ -70,7 +70,7 @@ def test_functions_are_right_at_the_edges(name: str) -> None:
 
 
 def test_powers_are_those_of_c() -> None:
-    numbers = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, np.inf, 1e8)
+    numbers = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, np.inf, np.nan, 1e8)
     base, exponent = (a.ravel().astype(np.float32) for a in np.meshgrid(numbers, numbers))
     y = np.empty_like(base)
     places = {"a": base.ctypes.data, "b": exponent.ctypes.data, "y": y.ctypes.data}

@@ -83,7 +83,8 @@ static inline float ek_log_of(float x) {
     return power * 0.693359375F + ((s * z * sum - power * 2.12194440e-4F) + 2.0F * s);
 }
 
-/* x to the power of y, as C's pow: of a negative x for whole y only. */
+/* x to the power of y, of a negative x for whole y only. The exponential makes |y ln x| as many
+ * times larger what the logarithm is off by, so this alone is not right to the last places. */
 static inline float ek_pow_of(float x, float y) {
     /* From 2**24 on every float is even. */
     const int32_t is_large = ek_abs_of(y) >= 16777216.0F;
@@ -94,7 +95,7 @@ static inline float ek_pow_of(float x, float y) {
     if (x >= 0.0F || x != x) {
         return magnitude;
     }
-    const int32_t whole = is_large ? 0 : (int32_t)y;
+    const int32_t whole = is_large || y != y ? 0 : (int32_t)y;
     if (!is_large && !((float)whole >= y && (float)whole <= y)) {
         return ek_float_of(0x7FC00000u);
     }

@@ -156,6 +156,11 @@ typedef struct row_stage {
     int32_t kept; /* the compiler's predicate */
 } row_stage;
 
+_Static_assert(offsetof(row_stage, high) == 16 && offsetof(row_stage, step) == 32 &&
+                   offsetof(row_stage, zero_point) == 40 && offsetof(row_stage, count) == 48 &&
+                   offsetof(row_stage, kept) == 52,
+               "the code below has these numbers");
+
 /* Products of a tap; those of the next one, added to them; four sums of both. Compilers read all
  * taps ahead and run out of registers. */
 #define EK_TAP(X, W)                                                                               \

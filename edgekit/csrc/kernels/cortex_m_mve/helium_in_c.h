@@ -19,15 +19,9 @@ typedef struct int16x8_t {
 typedef struct int32x4_t {
     int32_t lane[4];
 } int32x4_t;
-typedef struct uint16x8_t {
-    uint16_t lane[8];
-} uint16x8_t;
 typedef struct uint32x4_t {
     uint32_t lane[4];
 } uint32x4_t;
-typedef struct int8x16x4_t {
-    int8x16_t val[4];
-} int8x16x4_t;
 typedef uint32_t mve_pred16_t;
 
 #define EK_EACH(COUNT, STATEMENT)                                                                  \
@@ -44,7 +38,6 @@ typedef uint32_t mve_pred16_t;
 static inline mve_pred16_t vctp8q(uint32_t count) {
     return count < 16 ? (UINT32_C(1) << count) - 1 : 0xFFFFu;
 }
-static inline mve_pred16_t vctp16q(uint32_t count) { return vctp8q(count < 8 ? 2 * count : 16); }
 static inline mve_pred16_t vctp32q(uint32_t count) { return vctp8q(count < 4 ? 4 * count : 16); }
 
 /* Loads. */
@@ -52,17 +45,12 @@ static inline int8x16_t vldrbq_s8(const int8_t *from) { EK_VECTOR(int8x16_t, 16,
 static inline int8x16_t vldrbq_z_s8(const int8_t *from, mve_pred16_t p) {
     EK_VECTOR(int8x16_t, 16, (p >> i & 1) ? from[i] : (int8_t)0);
 }
-static inline int32x4_t vldrbq_s32(const int8_t *from) { EK_VECTOR(int32x4_t, 4, from[i]); }
 static inline int32x4_t vldrbq_z_s32(const int8_t *from, mve_pred16_t p) {
     EK_VECTOR(int32x4_t, 4, (p >> (4 * i) & 1) ? from[i] : 0);
 }
 static inline int32x4_t vldrwq_s32(const int32_t *from) { EK_VECTOR(int32x4_t, 4, from[i]); }
 static inline int32x4_t vldrwq_z_s32(const int32_t *from, mve_pred16_t p) {
     EK_VECTOR(int32x4_t, 4, (p >> (4 * i) & 1) ? from[i] : 0);
-}
-static inline int16x8_t vldrbq_gather_offset_z_s16(const int8_t *from, uint16x8_t at,
-                                                   mve_pred16_t p) {
-    EK_VECTOR(int16x8_t, 8, (p >> (2 * i) & 1) ? from[at.lane[i]] : (int16_t)0);
 }
 static inline int32x4_t vldrbq_gather_offset_z_s32(const int8_t *from, uint32x4_t at,
                                                    mve_pred16_t p) {
@@ -78,24 +66,11 @@ static inline void vstrbq_s8(int8_t *to, int8x16_t x) { EK_EACH(16, to[i] = x.la
 static inline void vstrbq_p_s8(int8_t *to, int8x16_t x, mve_pred16_t p) {
     EK_EACH(16, if (p >> i & 1) to[i] = x.lane[i]);
 }
-static inline void vstrbq_p_s16(int8_t *to, int16x8_t x, mve_pred16_t p) {
-    EK_EACH(8, if (p >> (2 * i) & 1) to[i] = (int8_t)x.lane[i]);
-}
 static inline void vstrbq_s32(int8_t *to, int32x4_t x) { EK_EACH(4, to[i] = (int8_t)x.lane[i]); }
 static inline void vstrbq_p_s32(int8_t *to, int32x4_t x, mve_pred16_t p) {
     EK_EACH(4, if (p >> (4 * i) & 1) to[i] = (int8_t)x.lane[i]);
 }
 static inline void vstrwq_s32(int32_t *to, int32x4_t x) { EK_EACH(4, to[i] = x.lane[i]); }
-static inline void vstrbq_scatter_offset_p_s32(int8_t *to, uint32x4_t at, int32x4_t x,
-                                               mve_pred16_t p) {
-    EK_EACH(4, if (p >> (4 * i) & 1) to[at.lane[i]] = (int8_t)x.lane[i]);
-}
-static inline void vstrbq_scatter_offset_s32(int8_t *to, uint32x4_t at, int32x4_t x) {
-    vstrbq_scatter_offset_p_s32(to, at, x, 0xFFFFu);
-}
-static inline void vst4q_s8(int8_t *to, int8x16x4_t x) {
-    EK_EACH(64, to[i] = x.val[i & 3].lane[i >> 2]);
-}
 
 /* Lanes from scalars. */
 static inline int8x16_t vdupq_n_s8(int8_t x) { EK_VECTOR(int8x16_t, 16, x); }
@@ -104,14 +79,8 @@ static inline int32x4_t vdupq_n_s32(int32_t x) { EK_VECTOR(int32x4_t, 4, x); }
 static inline uint32x4_t vidupq_n_u32(uint32_t first, uint32_t step) {
     EK_VECTOR(uint32x4_t, 4, first + i * step);
 }
-static inline uint16x8_t vidupq_n_u16(uint32_t first, uint32_t step) {
-    EK_VECTOR(uint16x8_t, 8, (uint16_t)(first + i * step));
-}
 static inline uint32x4_t vmulq_n_u32(uint32x4_t x, uint32_t y) {
     EK_VECTOR(uint32x4_t, 4, x.lane[i] * y);
-}
-static inline uint16x8_t vmulq_n_u16(uint16x8_t x, uint16_t y) {
-    EK_VECTOR(uint16x8_t, 8, (uint16_t)((uint32_t)x.lane[i] * y));
 }
 
 /* Arithmetic in 8 bits. */
@@ -125,7 +94,6 @@ static inline int32_t vmladavaq_s8(int32_t sum, int8x16_t x, int8x16_t y) {
     EK_EACH(16, sum = ek_wrapping_add(sum, x.lane[i] * y.lane[i]));
     return sum;
 }
-static inline int32_t vmladavq_s8(int8x16_t x, int8x16_t y) { return vmladavaq_s8(0, x, y); }
 
 static inline int8_t vminvq_s8(int8_t lowest, int8x16_t x) {
     EK_EACH(16, lowest = x.lane[i] < lowest ? x.lane[i] : lowest);
@@ -204,9 +172,6 @@ static inline int32x4_t vrshlq_s32(int32x4_t x, int32x4_t y) {
               y.lane[i] < 0
                   ? (int32_t)((x.lane[i] + (INT64_C(1) << (-y.lane[i] - 1))) >> -y.lane[i])
                   : ek_shift_left(x.lane[i], y.lane[i]));
-}
-static inline int32x4_t vrshlq_n_s32(int32x4_t x, int32_t y) {
-    return vrshlq_s32(x, vdupq_n_s32(y));
 }
 
 #endif

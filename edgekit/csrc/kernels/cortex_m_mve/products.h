@@ -174,18 +174,6 @@ static inline int32x4_t ek_rescale4(int32x4_t sums, int32x4_t multiplier, int32x
     return ek_rounding_shift4(vqrdmulhq_s32(shifted, multiplier), vminq_s32(shift, zero));
 }
 
-/* Four sums with one factor. */
-static inline int32x4_t ek_rescale4_by(int32x4_t sums, int32_t multiplier, int32_t shift) {
-    if (shift > 0) {
-        return vqrdmulhq_n_s32(vshlq_r_s32(sums, shift), multiplier);
-    }
-    const int32x4_t high = vqrdmulhq_n_s32(sums, multiplier);
-    if (shift == 0) {
-        return high;
-    }
-    return vrshlq_n_s32(vaddq_s32(high, vshrq_n_s32(high, 31)), shift);
-}
-
 /* Four rescaled sums as they are stored. */
 static inline int32x4_t ek_stored4(int32x4_t x, const ek_output_stage *stage) {
     const int32x4_t moved = vaddq_n_s32(x, stage->zero_point);

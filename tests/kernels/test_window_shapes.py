@@ -28,6 +28,9 @@ from tests.small_graphs import overwritable
 pytestmark = pytest.mark.skipif(not has_library(), reason="the native core is not built")
 __all__ = ["kernels"]
 
+CHANNELS = st.one_of(st.integers(1, 9), st.sampled_from([16, 17, 40]))
+"""Some less, as many as, and more than the kernels take at a time."""
+
 
 @st.composite
 def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
@@ -42,7 +45,7 @@ def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
         for reach, pad in zip(reaches, before, strict=True)
     ]
     sizes = [draw(st.integers(1 if same else reach + 1, reach + 9)) for reach in reaches]
-    batches, channels = draw(st.integers(1, 2)), draw(st.integers(1, 9))
+    batches, channels = draw(st.integers(1, 2)), draw(CHANNELS)
     factor = 1 if same else draw(st.integers(1, 5))
     attrs: dict[str, Attr] = {
         "padding": tuple(zip(before, after, strict=True)),

@@ -14,7 +14,7 @@ from edgekit.deploy.toolchain import Toolchain
 from edgekit.emulators.qemu_board import SHORT_PERIOD
 from edgekit.emulators.ram_watch import watch_ram
 from edgekit.graph import Graph
-from tests.mcu_models import INT8_MODELS, KWS, board_of, random_inputs
+from tests.mcu_models import INT8_MODELS, KWS, LARGE_MODELS, board_of, random_inputs
 
 pytestmark = pytest.mark.toolchain
 
@@ -54,9 +54,15 @@ FLOAT_MODELS = (
 )
 
 
+WATCHED = [
+    *((name, "cortex-m4") for name in (*INT8_MODELS, *FLOAT_MODELS)),
+    *((name, "cortex-m55") for name in (*INT8_MODELS, *FLOAT_MODELS)),
+    *(pytest.param(name, "cortex-m4", marks=pytest.mark.full) for name in LARGE_MODELS),
+]
+
+
 @pytest.mark.usefixtures("qemu")
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
-@pytest.mark.parametrize("name", [*INT8_MODELS, *FLOAT_MODELS], ids=lambda name: Path(name).stem)
+@pytest.mark.parametrize(("name", "core"), WATCHED, ids=lambda item: Path(item).stem)
 def test_firmware_touches_the_ram_that_was_planned(
     name: str, core: str, asset: Find, folder: Path, toolchain: Toolchain
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from edgekit.units import format_seconds
 
 if TYPE_CHECKING:
     from edgekit.deploy.serial.monitor import BoardModel
+    from edgekit.dtypes import Array
     from edgekit.profiles import DeviceProfile
 
 FIRST_VALUES = 6
@@ -68,12 +70,15 @@ def command(
 
     opened = open_package(package) if package else None
     profile = opened.profile() if opened else None
-    if port is None and profile is None:
-        raise UsageError("name a PACKAGE, whose board is then looked for, or its port with --port")
-    url = port or choose_port(profile)  # type: ignore[arg-type]
+    if port is None:
+        if profile is None:
+            raise UsageError(
+                "name a PACKAGE, whose board is then looked for, or its port with --port"
+            )
+        port = choose_port(profile)
     inputs = read_arrays(source) if source else {}
     rate = baud or (profile.serial.baud.integer if profile and profile.serial else 115200)
-    with open_port(url, baud=rate) as line:
+    with open_port(port, baud=rate) as line:
         monitor = Monitor.connect(Link(line, patience_s=patience_s))
         if opened:
             check_model(monitor.model, opened.manifest.model)
@@ -95,7 +100,7 @@ def command(
         print_json(
             {
                 "model": monitor.model.name,
-                "port": url,
+                "port": port,
                 "latency_s": latency_s,
                 "clock_hz": clock_hz or None,
                 "runs": len(results),
@@ -105,6 +110,17 @@ def command(
             }
         )
         return
+    show_outputs(outputs)
+    clock = f"at {clock_hz / 1e6:g} MHz, the board's clock" if clock_hz else "the line included"
+    click.echo(
+        f"{monitor.model.name}: {format_seconds(latency_s)} an inference ({clock}), "
+        f"{len(results)} runs"
+    )
+    note_clock(clock_hz, profile, quiet=quiet)
+
+
+def show_outputs(outputs: Mapping[str, Array]) -> None:
+    """Print type, shape and first values of arrays by name."""
     rows = [
         (
             name,
@@ -115,12 +131,6 @@ def command(
         for name, array in outputs.items()
     ]
     table(("output", "dtype", "shape", "first values"), rows)
-    clock = f"at {clock_hz / 1e6:g} MHz, the board's clock" if clock_hz else "the line included"
-    click.echo(
-        f"{monitor.model.name}: {format_seconds(latency_s)} an inference ({clock}), "
-        f"{len(results)} runs"
-    )
-    note_clock(clock_hz, profile, quiet=quiet)
 
 
 def describe(model: BoardModel, as_json: bool) -> None:

@@ -7,7 +7,7 @@ modelled from them (:mod:`edgekit.emulators.mcu_model`): QEMU knows neither cach
 nor energy. :mod:`edgekit.emulators.mcu_rows` compares the model with published measurements.
 
 Where QEMU or a cross compiler is missing, :func:`run_on_host` runs the same sources on this
-computer: the same outputs, nothing about time.
+computer: the same outputs, no instructions, and the plan's estimate of time.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: I
     RunResult
         Real outputs. The trace has exact instructions, modelled time and energy, and the memory
         of the firmware without what feeds it here. Where QEMU or a cross compiler is missing it is
-        the host's run: no time, no energy, and its ``executor`` says so.
+        the host's run: no instructions, time and energy as the plan estimates them, and its
+        ``executor`` says so.
 
     Raises
     ------
@@ -178,9 +179,9 @@ def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: I
 
 
 def run_on_host(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs) -> RunResult:
-    """Run the generated C on this computer: the outputs of the device, and no time.
+    """Run the generated C on this computer: the outputs of the device, and no instructions.
 
-    The latency in the trace is the plan's estimate.
+    Latency and energy in the trace are the plan's estimates.
     """
     check_fit(plan)
     model = emit_c(graph, plan, c_identifier(graph.name))

@@ -109,10 +109,11 @@ def pixels_bytes(view: OpView) -> int:
 
     Two pixels, if channels stay as many: the output may then overwrite the input.
     """
-    (_, height, width, channels), out_shape = (
+    (batches, height, width, channels), out_shape = (
         t.static_shape for t in (view.input(0), view.outputs[0])
     )
-    return min(height * width, 2) * channels if channels == out_shape[3] else 0
+    # Pixels of all images are computed as one row.
+    return min(batches * height * width, 2) * channels if channels == out_shape[3] else 0
 
 
 def _is_pointwise(view: OpView) -> bool:
@@ -210,6 +211,7 @@ _GEOMETRIES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Attr]]
     ("deep", (1, 3, 3, 64), (8, 3, 3, 64), {"padding": ((1, 1), (1, 1))}),
     ("square", (2, 7, 6, 8), (8, 5, 3, 8), {"padding": ((2, 2), (1, 1))}),
     ("square_dilated", (1, 8, 9, 3), (3, 3, 3, 3), {"padding": ((4, 0), (3, 1)), **_DILATED}),
+    ("single_pixels", (2, 1, 1, 5), (5, 1, 1, 5), {}),
     ("square_low", (2, 2, 5, 4), (4, 4, 3, 4), {"padding": ((3, 0), (1, 1))}),
 )
 """Name, x (N, H, W, C), weights (C_out, KH, KW, C_in / groups), attributes."""

@@ -46,10 +46,16 @@ def test_uf2_drive_is_found_and_written(tmp_path) -> None:  # type: ignore[no-un
     drive.mkdir()
     mounts = f"/dev/sda1 {str(drive).replace(' ', chr(92) + '040')} vfat rw 0 0\n"
     with pytest.raises(DeviceError, match="BOOTSEL"):
-        uf2.find_drive(mounts)
-    (drive / "INFO_UF2.TXT").write_text("UF2 Bootloader")
-    assert uf2.find_drive(mounts) == drive
-    uf2.copy_to_drive(b"content", drive)
+        uf2.find_drive("rp2040", mounts)
+    info = "UF2 Bootloader v3.0\nModel: Raspberry Pi RP2\nBoard-ID: {}\n"
+    (drive / "INFO_UF2.TXT").write_text(info.format("RP2350"))
+    with pytest.raises(DeviceError, match="of RP2350"):
+        uf2.find_drive("rp2040", mounts)
+    with pytest.raises(DeviceError, match="not of RPI-RP2"):
+        uf2.copy_to_drive(b"content", drive, "rp2040")
+    (drive / "INFO_UF2.TXT").write_text(info.format("RPI-RP2"))
+    assert uf2.find_drive("rp2040", mounts) == drive
+    uf2.copy_to_drive(b"content", drive, "rp2040")
     assert (drive / "firmware.uf2").read_bytes() == b"content"
 
 

@@ -84,9 +84,9 @@ def flash_board(
     protocol, is_verified = facts.protocol, True
     baud = profile.serial.baud.integer if profile.serial else 115200
     if protocol == "uf2":
-        drive = Path(url) if url else uf2.find_drive()
         content = uf2.to_uf2(image, address=facts.address, device=profile.name)
-        uf2.copy_to_drive(content, drive)
+        drive = Path(url) if url else uf2.find_drive(profile.name)
+        uf2.copy_to_drive(content, drive, profile.name)
         progress(len(image), len(image))
         # The drive goes away with the restart: nothing can be read back.
         url, is_verified = str(drive), False

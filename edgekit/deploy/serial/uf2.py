@@ -20,6 +20,9 @@ BLOCK_BYTES = 512
 FAMILIES: Mapping[str, int] = {"rp2040": 0xE48BFF56, "rp2350": 0xE48BFF59}
 """RP2350: the image runs in the secure state of the Arm cores."""
 
+BOARD_IDS: Mapping[str, str] = {"rp2040": "RPI-RP2", "rp2350": "RP2350"}
+"""``Board-ID`` of the boot ROM, as its drive says (RP2040 data sheet, 2.8.4.2; RP2350, 5.5.2)."""
+
 INFO_FILE = "INFO_UF2.TXT"
 
 
@@ -52,45 +55,67 @@ def to_uf2(image: bytes, *, address: int, device: str) -> bytes:
     return b"".join(blocks)
 
 
-def find_drive(mounts: str | None = None) -> Path:
+def find_drive(device: str, mounts: str | None = None) -> Path:
     """Return where the drive of a board in its boot ROM is mounted.
 
     Parameters
     ----------
+    device : str
+        Drives of other chips are passed by.
     mounts : str, optional
         Content of ``/proc/mounts``, for systems where it lies elsewhere.
 
     Raises
     ------
     DeviceNotFoundError
-        If there is none.
+        If there is none of that chip.
     """
     text = Path("/proc/mounts").read_text() if mounts is None else mounts
+    others = []
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) > 1:
-            folder = Path(fields[1].replace("\\040", " "))
-            try:
-                if (folder / INFO_FILE).is_file():
-                    return folder
-            except OSError:
-                continue
+        if len(fields) < 2:
+            continue
+        folder = Path(fields[1].replace("\\040", " "))
+        found = _board_id(folder)
+        if found == BOARD_IDS[device]:
+            return folder
+        if found is not None:
+            others.append(f"{folder} is of {found or 'an unnamed board'}\n")
     raise DeviceNotFoundError(
-        "no drive of a board in its bootloader is mounted\n"
+        f"no drive of a board with {BOARD_IDS[device]} in its bootloader is mounted\n"
+        f"{''.join(others)}"
         "hold BOOTSEL while plugging in; mount the drive if that does not happen by itself"
     )
 
 
-def copy_to_drive(content: bytes, drive: Path) -> None:
+def _board_id(folder: Path) -> str | None:
+    """Return what the drive says; None where it is no drive of a boot ROM."""
+    try:
+        lines = (folder / INFO_FILE).read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    found = (line.partition(":")[2] for line in lines if line.startswith("Board-ID:"))
+    return next(found, "").strip()
+
+
+def copy_to_drive(content: bytes, drive: Path, device: str) -> None:
     """Copy a UF2 file onto the drive of a board, which restarts by itself when all has arrived.
 
     Raises
     ------
+    DeviceNotFoundError
+        If it is no such drive, or that of another chip.
     DeviceError
         If the drive goes away too early or is full.
     """
-    if not (drive / INFO_FILE).is_file():
+    found = _board_id(drive)
+    if found is None:
         raise DeviceNotFoundError(f"{drive} is not the drive of a board in its bootloader")
+    if found != BOARD_IDS[device]:
+        raise DeviceNotFoundError(
+            f"{drive} is the drive of {found or 'an unnamed board'}, not of {BOARD_IDS[device]}"
+        )
     try:
         with (drive / "firmware.uf2").open("wb") as file:
             file.write(content)

@@ -76,7 +76,7 @@ def test_board_is_flashed_by_a_file_on_its_drive(tmp_path) -> None:  # type: ign
 
     with pytest.raises(DeviceError, match="bootloader"):
         flash(tmp_path)
-    (tmp_path / uf2.INFO_FILE).write_text("UF2 Bootloader")
+    (tmp_path / uf2.INFO_FILE).write_text("UF2 Bootloader\nBoard-ID: RPI-RP2\n")
     report = flash(tmp_path)
     assert (report.port, report.protocol) == (str(tmp_path), "uf2")
     assert not report.is_verified

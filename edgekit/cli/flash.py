@@ -77,5 +77,11 @@ def command(
         f"{report.port}: {report.size_bytes:,} bytes by {report.protocol}, {verified}, "
         f"{report.seconds:.1f} s"
     )
+    if chosen == "an3155" and not wiring.is_manual:
+        note(
+            "restarted by DTR and RTS; where these wires are missing, press reset without the boot "
+            "pin, or flash with --reset manual",
+            quiet=quiet,
+        )
     where = "" if chosen == "uf2" else f" --port {report.port}"
     note(f"next: edgekit monitor {package}{where} --input INPUT.npz", quiet=quiet)

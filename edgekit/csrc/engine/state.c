@@ -19,7 +19,7 @@ typedef struct state_header {
 } state_header;
 _Static_assert(sizeof(state_header) == 48, "header of a saved session");
 
-static const char MAGIC[8] = "EKLLMKV1";
+static const char MAGIC[8] = {'E', 'K', 'L', 'L', 'M', 'K', 'V', '1'};
 enum { BYTE_ORDER_MARK = 0x01020304, COPY_BYTES = 1 << 12 };
 static const uint64_t HASH_START = 0xCBF29CE484222325u;
 

@@ -123,6 +123,7 @@ int main(int count, char **arguments) {
     }
     long runs = 0;
     long opened = 0;
+    long cut = 0; /* vocabularies that cut a text */
     while ((double)clock() / CLOCKS_PER_SEC < limit_s) {
         const seed *chosen = &seeds[below((size_t)seed_count)];
         size_t size = chosen->size;
@@ -158,9 +159,22 @@ int main(int count, char **arguments) {
             ek_llm_token_text(model, (int32_t)below(1000), text, sizeof text, &length);
             ek_llm_close(model);
         }
+        ek_llm_tokenizer *tokenizer = NULL;
+        if (ek_llm_tokenizer_open(arguments[1], &tokenizer, message, sizeof message) ==
+            EK_STATUS_OK) {
+            static const char TEXT[] = "the and  <tool>\n日本 12345";
+            int32_t tokens[64];
+            size_t token_count;
+            cut += ek_llm_tokenize(tokenizer, TEXT, sizeof TEXT - 1, EK_LLM_PARSE_SPECIAL, tokens,
+                                   64, &token_count) == EK_STATUS_OK;
+            ek_llm_tokenizer_close(tokenizer);
+        } else if (message[0] == 0) {
+            fprintf(stderr, "a vocabulary is refused without a message\n");
+            return 1;
+        }
         runs++;
     }
     unlink(arguments[1]);
-    printf("%ld files, %ld accepted\n", runs, opened);
+    printf("%ld files, %ld accepted, %ld vocabularies\n", runs, opened, cut);
     return 0;
 }

@@ -52,7 +52,7 @@ def test_records_have_the_size_that_the_core_asserts(name: str) -> None:
 
 def test_every_function_of_the_header_is_declared() -> None:
     functions = set(re.findall(r"EK_API [\w *]+?\*?(ek_llm_\w+)\(", CODE))
-    others = {"ek_llm_position", "ek_llm_kernels_name"}
+    others = {"ek_llm_position", "ek_llm_kernels_name", "ek_llm_is_end"}
     assert functions == set(abi.PROTOTYPES) | set(abi.CLOSERS) | others
 
 

@@ -22,6 +22,7 @@ TESTS = (
     "test_sampler.py",
     "test_sessions.py",
     "test_streaming.py",
+    "test_tokenizer.py",
 )
 FUZZ_CPU_SECONDS = 20
 

@@ -27,7 +27,11 @@ KV_TYPES = {"f16": 0, "q8": 1, "f32": 2}
 KERNELS = {"best": 0, "portable": 1}
 """``ek_llm_kernels``."""
 
+ADD_SPECIAL, PARSE_SPECIAL = 1, 2
+"""``ek_llm_tokenize_flags``."""
+
 OUT_OF_RANGE = 102
+TOO_LARGE = 300
 FULL = 301
 UNSUPPORTED = 400
 IO = 500
@@ -142,6 +146,16 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
         ctypes.c_size_t,
         ctypes.POINTER(ctypes.c_size_t),
     ),
+    "ek_llm_tokenizer_open": (ctypes.c_char_p, _OUT, *_MESSAGE),
+    "ek_llm_tokenize": (
+        _HANDLE,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        _INT,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.POINTER(ctypes.c_size_t),
+    ),
     "ek_llm_sampler_open": (_INT, ctypes.POINTER(CSampling), _OUT),
     "ek_llm_sample": (_HANDLE, ctypes.c_void_p, ctypes.c_void_p, _INT, _TOKENS),
 }
@@ -153,6 +167,7 @@ CLOSERS = (
     "ek_llm_session_close",
     "ek_llm_cancel",
     "ek_llm_sampler_close",
+    "ek_llm_tokenizer_close",
 )
 """Functions that take a handle and return nothing."""
 
@@ -177,6 +192,8 @@ def language_library() -> ctypes.CDLL:
         function.restype = None
     library.ek_llm_position.argtypes = (_HANDLE,)
     library.ek_llm_position.restype = ctypes.c_int32
+    library.ek_llm_is_end.argtypes = (_HANDLE, _INT)
+    library.ek_llm_is_end.restype = _INT
     library.ek_llm_kernels_name.argtypes = (_HANDLE,)
     library.ek_llm_kernels_name.restype = ctypes.c_char_p
     return library
@@ -205,7 +222,7 @@ def error_of(status: int, message: str, *, path: str = "") -> EdgekitError:
     text = message or f"the language-model engine returned status {status}"
     if status in (CORRUPT, UNSUPPORTED) or (status == IO and path):
         return ModelFormatError(text, path=path)
-    if status in (100, 101, OUT_OF_RANGE):
+    if status in (100, 101, OUT_OF_RANGE, TOO_LARGE):
         return UsageError(text)
     if status == CANCELLED:
         return EvaluationCancelledError(text, status=status)

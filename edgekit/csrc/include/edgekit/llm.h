@@ -6,6 +6,8 @@
  *   ek_llm_session   one conversation with its own KV cache
  *   ek_llm_eval      tokens in, logits out
  *
+ *   ek_llm_tokenize  text to tokens; ek_llm_token_text is the way back
+ *
  * Results are the same to the bit for every number of threads, every batch size, every memory
  * budget and every processor variant of the kernels.
  *
@@ -35,6 +37,7 @@ typedef struct ek_llm_model ek_llm_model;
 typedef struct ek_llm_engine ek_llm_engine;
 typedef struct ek_llm_session ek_llm_session;
 typedef struct ek_llm_sampler ek_llm_sampler;
+typedef struct ek_llm_tokenizer ek_llm_tokenizer;
 
 typedef struct ek_llm_facts {
     char architecture[EK_LLM_NAME_BYTES]; /* general.architecture */
@@ -164,6 +167,37 @@ EK_API ek_status ek_llm_restore(ek_llm_session *session, const char *path, char 
  * engine knows. */
 EK_API ek_status ek_llm_token_text(ek_llm_model *model, int32_t token, char *text, size_t capacity,
                                    size_t *size_bytes);
+
+typedef enum ek_llm_tokenize_flags {
+    EK_LLM_ADD_SPECIAL = 1,  /* begin with BOS, end with EOS where the vocabulary says so */
+    EK_LLM_PARSE_SPECIAL = 2 /* texts of control tokens are these tokens: for what a chat template
+                                wrote, never for what a user typed */
+} ek_llm_tokenize_flags;
+
+/* Reads the vocabulary of a GGUF file, which need not have weights: SentencePiece of the BPE kind
+ * (tokenizer.ggml.model "llama") or byte-level BPE ("gpt2") with a word rule that is known
+ * (tokenizer.ggml.pre). Its memory is no part of an engine's budget.
+ *
+ * Returns EK_STATUS_NULL_ARGUMENT, EK_STATUS_IO, EK_STATUS_CORRUPT, EK_STATUS_UNSUPPORTED (another
+ * kind of vocabulary or word rule, which the message names) or EK_STATUS_OUT_OF_MEMORY. *tokenizer
+ * is NULL then.
+ */
+EK_API ek_status ek_llm_tokenizer_open(const char *path, ek_llm_tokenizer **tokenizer,
+                                       char *message, size_t message_bytes);
+/* NULL is allowed. */
+EK_API void ek_llm_tokenizer_close(ek_llm_tokenizer *tokenizer);
+/* Cuts a text into tokens; any number of threads may do so with one tokenizer. `flags` are a sum of
+ * ek_llm_tokenize_flags. *count is the whole number of tokens, also where it is more than
+ * `capacity` and only the first ones were written.
+ *
+ * Returns EK_STATUS_INVALID_ARGUMENT (a flag that is not known, or the text is not UTF-8: overlong
+ * forms, surrogates and cut characters are refused, never replaced), EK_STATUS_TOO_LARGE (more than
+ * 2^24 characters) or EK_STATUS_OUT_OF_MEMORY. *count is 0 then.
+ */
+EK_API ek_status ek_llm_tokenize(const ek_llm_tokenizer *tokenizer, const char *text, size_t bytes,
+                                 int32_t flags, int32_t *tokens, size_t capacity, size_t *count);
+/* 1: the token ends a generation. 0 also for what is no token. */
+EK_API int32_t ek_llm_is_end(const ek_llm_tokenizer *tokenizer, int32_t token);
 
 /* Sampling, in this order: repetition penalty, top-k, top-p, min-p, temperature, one draw. */
 typedef struct ek_llm_sampling {

@@ -12,6 +12,7 @@ import pytest
 
 from tests.engine.test_arithmetic import EXACT
 from tests.language_reference import write_model
+from tests.tiny_language_models import bpe_words, spm_words, write_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "edgekit" / "csrc" / "engine"
@@ -73,6 +74,10 @@ def test_randomly_damaged_headers_are_refused_or_opened(tmp_path: Path) -> None:
     command = [*compiler, *map(str, sources), "-lm", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True)
     seeds = [write_model(tmp_path / f"{name}.gguf", shape) for name, shape in EXACT.items()]
+    seeds += [
+        write_vocabulary(tmp_path / "spm.gguf", spm_words()),
+        write_vocabulary(tmp_path / "bpe.gguf", bpe_words()),
+    ]
     run = subprocess.run(
         [str(program), str(tmp_path / "damaged"), str(FUZZ_CPU_SECONDS), "1", *map(str, seeds)],
         capture_output=True,

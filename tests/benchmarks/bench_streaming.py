@@ -1,12 +1,13 @@
 """A model larger than its memory: ours against llama.cpp's memory map, under a real limit.
 
-    python -m tests.benchmarks.bench_streaming [MODEL.gguf] [--repeats 3] [--tokens 12]
+    python -m tests.benchmarks.bench_streaming [MODEL.gguf] [--repeats 3] [--tokens 24]
 
 Without a file, a model of TinyLlama-1.1B's shape with random Q4_0 weights is written to the
 temporary folder (620 MB). Every run is a process in a control group whose limit counts the page
 cache too; before each run the file is dropped from the cache, and the rate of the storage (1 MiB
-reads past the cache, two at a time) is measured. Arms take turns; one thread. llama.cpp maps the
-file and does not repack weights: with repacking it is killed below the model's size.
+reads past the cache into huge pages, two at a time, beside a thread that reads memory) is
+measured. Arms take turns; one thread. llama.cpp maps the file and does not repack weights: with
+repacking it is killed below the model's size.
 
 Columns: limit; tokens per second of both and the ratio of the medians; bytes read per token of
 both, ours predicted; speed predicted from the storage's rate just before, and from memory's speed.
@@ -55,7 +56,7 @@ def measure(path: Path, cap_bytes: int, repeats: int, tokens: int, whole: dict[s
     """Take turns; what is predicted comes from the storage's rate just before each run."""
     runs: Runs = {"edgekit": [], "llama_cpp": []}
     for _ in range(repeats):
-        rate = run("disk", path, 0, 0)["bytes_per_s"]
+        rate = run("disk", path, cap_bytes, 0)["bytes_per_s"]
         ours = run("edgekit", path, cap_bytes, tokens)
         if "failed" not in ours:
             disk = rate / ours["predicted_read_bytes_per_token"]
@@ -82,6 +83,7 @@ def report(share: float, cap_bytes: int, runs: Runs) -> None:
         f"({their_read / read:.1f}x fewer; bound {bound / 1e6:.1f}, predicted "
         f"{median(ours, 'predicted_read_bytes_per_token') / 1e6:.1f}), storage "
         f"{median(ours, 'storage_bytes_per_s') / 1e6:.0f} MB/s, "
+        f"predicted {median(ours, 'predicted_tokens_per_s'):.2f} tok/s, "
         f"{median(ours, 'share_of_possible'):.0%} of what storage and memory allow, same bits: "
         f"{all(item.get('same_bits') for item in ours)}",
         flush=True,
@@ -92,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=12)
+    parser.add_argument("--tokens", type=int, default=24)
     arguments = parser.parse_args()
     path = arguments.model or random_model()
     size_bytes = path.stat().st_size

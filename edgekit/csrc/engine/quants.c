@@ -76,6 +76,43 @@ static inline word_range words_of(uint32_t type) {
     }
 }
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define EK_HAS_SHUFFLE 1
+#endif
+#endif
+
+#if defined(EK_HAS_SHUFFLE)
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+/* Four words of each of four rows, to four rows of each word, 32 bytes from word to word. */
+static inline void transpose_words(const uint8_t *const rows[4], int32_t at, uint8_t *out) {
+    words4 r[4];
+    for (int i = 0; i < 4; i++) {
+        memcpy(&r[i], rows[i] + at, sizeof r[i]);
+    }
+    words4 low01 = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    words4 low23 = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    words4 high01 = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    words4 high23 = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    const words4 words[4] = {__builtin_shufflevector(low01, low23, 0, 1, 4, 5),
+                             __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+                             __builtin_shufflevector(high01, high23, 0, 1, 4, 5),
+                             __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; i++) {
+        memcpy(out + i * 4 * EK_ROW_GROUP, &words[i], sizeof words[i]);
+    }
+}
+#else
+static inline void transpose_words(const uint8_t *const rows[4], int32_t at, uint8_t *out) {
+    for (int word = 0; word < 4; word++) {
+        for (int row = 0; row < 4; row++) {
+            memcpy(out + word * 4 * EK_ROW_GROUP + row * 4, rows[row] + at + word * 4, 4);
+        }
+    }
+}
+#endif
+
 /* A group's block: the scales, kind by kind and eight rows each; then the words, eight rows each.
  */
 static inline void interleave(word_range range, const uint8_t *rows, int32_t columns,
@@ -86,15 +123,23 @@ static inline void interleave(word_range range, const uint8_t *rows, int32_t col
     for (int32_t b = 0; b < blocks; b++) {
         uint8_t *group = out + (size_t)b * (size_t)range.block_bytes * EK_ROW_GROUP;
         uint8_t *words = group + aside_bytes * EK_ROW_GROUP;
+        const uint8_t *lanes[EK_ROW_GROUP];
         for (int32_t lane = 0; lane < EK_ROW_GROUP; lane++) {
             const uint8_t *block =
                 rows + ((size_t)lane * (size_t)blocks + (size_t)b) * (size_t)range.block_bytes;
             for (int32_t i = 0; i < aside_bytes; i += 2) {
                 memcpy(group + i * EK_ROW_GROUP + lane * 2, block + aside_at + i, 2);
             }
-            for (int32_t i = 0; i < range.words; i++) {
-                memcpy(words + i * 4 * EK_ROW_GROUP + lane * 4, block + range.first_byte + i * 4,
-                       4);
+            lanes[lane] = block + range.first_byte;
+        }
+        const int32_t whole = range.words / 4 * 4;
+        for (int32_t i = 0; i < whole; i += 4) {
+            transpose_words(lanes, i * 4, words + i * 4 * EK_ROW_GROUP);
+            transpose_words(lanes + 4, i * 4, words + i * 4 * EK_ROW_GROUP + 16);
+        }
+        for (int32_t i = whole; i < range.words; i++) {
+            for (int32_t lane = 0; lane < EK_ROW_GROUP; lane++) {
+                memcpy(words + i * 4 * EK_ROW_GROUP + lane * 4, lanes[lane] + i * 4, 4);
             }
         }
     }

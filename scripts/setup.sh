@@ -62,12 +62,14 @@ setup_environment() {
     fi
 }
 
-# Cross compiler and QEMU for Cortex-M. Without root rights the compiler of the ziglang wheel serves;
-# tests that need what cannot be installed are skipped and counted.
+# Cross compiler and QEMU for Cortex-M, and vectors that this processor may lack in plain C. Without
+# root rights the compiler of the ziglang wheel serves; tests that need what cannot be installed are
+# skipped and counted.
 setup_firmware_tools() {
     local missing=()
     command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
     command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
+    [ -e /usr/include/simde ] || missing+=(libsimde-dev)
     [ ${#missing[@]} -gt 0 ] || return 0
     (apt_install "${missing[@]}") || echo "not installed: ${missing[*]}" >&2
     command -v arm-none-eabi-gcc >/dev/null || python -c 'import ziglang' 2>/dev/null ||

@@ -1,7 +1,7 @@
-"""The engine on the processor of phones: compiled without glibc, run by QEMU's user mode.
+"""The engine on the processors of phones: compiled without glibc, run by QEMU's user mode.
 
-NEON kernels, the portable ones and those of this computer give the same logits to the bit, in
-memory and streamed.
+NEON kernels with and without the matrix product of ARMv8.6, the portable ones and those of this
+computer give the same logits to the bit, in memory and streamed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,22 @@ COMPILER = (
 TOKENS = [1, 5, 9, 60, 33, 7, 8, 9, 20, 30, 40, 50]
 SHAPE = Shape(width=256, inner=256, layers=2, heads=4, kv_heads=2, vocabulary=100, context=64)
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0")
+VARIANTS = {"neon": "generic+dotprod", "neon_i8mm": "generic+dotprod+i8mm"}
+PROCESSORS = {
+    "cortex-a76": "neon",
+    "max": "neon-i8mm",
+    "cortex-a72": "portable",
+}
+"""What QEMU is told to be, and the kernels that the engine chooses there."""
 
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("aarch64")
-    for source in sorted((CSRC / "engine" / "neon").glob("*.c")):
-        command = (*COMPILER, "-mcpu=generic+dotprod", "-c", str(source))
-        subprocess.run([*command, "-o", str(folder / f"{source.stem}.o")], check=True)
+    for variant, processor in VARIANTS.items():
+        for source in sorted((CSRC / "engine" / variant).glob("*.c")):
+            command = (*COMPILER, f"-mcpu={processor}", "-c", str(source))
+            subprocess.run([*command, "-o", str(folder / f"{variant}_{source.stem}.o")], check=True)
     sources = [str(path) for path in sorted((CSRC / "engine").glob("*.c"))]
     sources += [str(path) for path in sorted(folder.glob("*.o"))]
     sources.append(str(Path(__file__).with_name("probe.c")))
@@ -54,11 +62,14 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logits_on_aarch64(
-    probe: Path, model: Path, kernels: str, memory_bytes: int
+    probe: Path, model: Path, processor: str, kernels: str, memory_bytes: int
 ) -> tuple[NDArray[np.float32], str]:
-    command = ["qemu-aarch64", str(probe), str(model), kernels, str(memory_bytes)]
+    command = ["qemu-aarch64", "-cpu", processor, str(probe), str(model), kernels]
     done = subprocess.run(
-        [*command, *map(str, TOKENS)], capture_output=True, check=True, timeout=300
+        [*command, str(memory_bytes), *map(str, TOKENS)],
+        capture_output=True,
+        check=True,
+        timeout=300,
     )
     return np.frombuffer(done.stdout, np.float32), done.stderr.decode().strip()
 
@@ -73,8 +84,9 @@ def test_neon_equals_the_portable_kernels_and_this_computer(
         streamed_bytes = model.plan(batch=5).minimum_bytes
         with model.load(batch=5) as engine, engine.session() as session:
             expected = session.eval(TOKENS, all_logits=True).reshape(-1)
-    for kernels, name in (("best", "neon"), ("portable", "portable")):
+    runs = [(processor, "best", name) for processor, name in PROCESSORS.items()]
+    for processor, kernels, name in [*runs, ("max", "portable", "portable")]:
         for memory_bytes in (0, streamed_bytes):
-            found, used = logits_on_aarch64(probe, path, kernels, memory_bytes)
+            found, used = logits_on_aarch64(probe, path, processor, kernels, memory_bytes)
             assert used == name
             assert np.array_equal(found, expected)

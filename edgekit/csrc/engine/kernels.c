@@ -23,28 +23,41 @@ const ek_kernels ek_engine_portable = {
 };
 
 #if defined(EK_ENGINE_NEON)
-static int has_dot_product(void) {
+static const ek_kernels *best_of_arm(void) {
 #if defined(__linux__)
-    enum { ASIMD_DOT_PRODUCT = 1 << 20 }; /* HWCAP_ASIMDDP, arch/arm64/include/uapi/asm/hwcap.h */
-    return (getauxval(AT_HWCAP) & ASIMD_DOT_PRODUCT) != 0;
+    /* HWCAP_ASIMDDP and HWCAP2_I8MM, arch/arm64/include/uapi/asm/hwcap.h */
+    enum { ASIMD_DOT_PRODUCT = 1 << 20, INT8_MATRIX_PRODUCT = 1 << 13 };
+    if (!(getauxval(AT_HWCAP) & ASIMD_DOT_PRODUCT)) {
+        return &ek_engine_portable;
+    }
+    return getauxval(AT_HWCAP2) & INT8_MATRIX_PRODUCT ? &ek_engine_neon_i8mm : &ek_engine_neon;
 #else
-    return 1; /* Apple: every processor since 2018 */
+    return &ek_engine_neon; /* Apple: every processor since 2018 */
 #endif
+}
+#endif
+
+#if defined(EK_ENGINE_AVX2)
+static const ek_kernels *best_of_x86(void) {
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !__builtin_cpu_supports("f16c")) {
+        return &ek_engine_portable;
+    }
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vnni")) {
+        return &ek_engine_avx512;
+    }
+    return &ek_engine_avx2;
 }
 #endif
 
 const ek_kernels *ek_engine_best(void) {
 #if defined(EK_ENGINE_NEON)
-    if (has_dot_product()) {
-        return &ek_engine_neon;
-    }
-#endif
-#if defined(EK_ENGINE_AVX2)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c")) {
-        return &ek_engine_avx2;
-    }
-#endif
+    return best_of_arm();
+#elif defined(EK_ENGINE_AVX2)
+    return best_of_x86();
+#else
     return &ek_engine_portable;
+#endif
 }

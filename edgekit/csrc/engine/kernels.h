@@ -68,9 +68,11 @@ typedef struct ek_kernels {
 extern const ek_kernels ek_engine_portable;
 #if defined(EK_ENGINE_AVX2)
 extern const ek_kernels ek_engine_avx2;
+extern const ek_kernels ek_engine_avx512; /* with VNNI; the rest is AVX2's */
 #endif
 #if defined(EK_ENGINE_NEON)
-extern const ek_kernels ek_engine_neon; /* with the dot product of ARMv8.2 */
+extern const ek_kernels ek_engine_neon;      /* with the dot product of ARMv8.2 */
+extern const ek_kernels ek_engine_neon_i8mm; /* with the matrix product of ARMv8.6 too */
 #endif
 
 /* The fastest that this processor has. */

@@ -1,0 +1,187 @@
+"""Geometry of NAND flash that computes, and how long its two kinds of request take.
+
+A channel carries two kinds: a *read-compute* request sends a slice of the input vector to all cores
+of the channel, each multiplies one page while it lies in the page register, and results come back;
+an *ordinary read* brings a page of weights to the processor beside the flash.
+
+Source: Cambricon-LLM (arXiv 2409.15654), sections IV and V.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgekit.errors import ProfileError
+from edgekit.profiles import DeviceProfile, NandArray
+
+
+@dataclass(frozen=True, slots=True)
+class NandGeometry:
+    """Plain numbers of a ``[nand]`` table.
+
+    Parameters
+    ----------
+    channels, chips_per_channel, dies_per_chip, planes_per_die, cores_per_die : int
+        Each at least 1.
+    page_bytes, spare_bytes_per_page : int
+        Data and spare area of a page.
+    page_read_s : float
+        tR: from the array to the data register, in seconds.
+    channel_bytes_per_s : float
+        Of one channel.
+    array_read_j_per_bit, channel_j_per_bit : float
+        Energy of a bit read from the array, and of a bit moved over a channel, in joules.
+    """
+
+    channels: int
+    chips_per_channel: int
+    dies_per_chip: int
+    planes_per_die: int
+    cores_per_die: int
+    page_bytes: int
+    spare_bytes_per_page: int
+    page_read_s: float
+    channel_bytes_per_s: float
+    array_read_j_per_bit: float
+    channel_j_per_bit: float
+
+    @property
+    def dies_per_channel(self) -> int:
+        """Dies that share one channel."""
+        return self.chips_per_channel * self.dies_per_chip
+
+    @property
+    def cores_per_channel(self) -> int:
+        """Compute cores that share one channel."""
+        return self.dies_per_channel * self.cores_per_die
+
+    @property
+    def cores(self) -> int:
+        """Compute cores of the whole chiplet."""
+        return self.channels * self.cores_per_channel
+
+    @property
+    def planes(self) -> int:
+        """Planes of the whole chiplet."""
+        return self.channels * self.dies_per_channel * self.planes_per_die
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Rate of all channels together."""
+        return self.channels * self.channel_bytes_per_s
+
+    def page_weights(self, weight_bits: int) -> int:
+        """Return the number of weights of a width that one page holds."""
+        return self.page_bytes * 8 // weight_bits
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimes:
+    """Times and shares of the two kinds of request on one channel.
+
+    Parameters
+    ----------
+    read_compute_s : float
+        t_rc: a read-compute request, its input slice and the page read.
+    read_compute_share : float
+        rate_rc: share of the channel that read-compute requests use for input and results.
+    page_s : float
+        t_r: an ordinary page in what they leave of the channel.
+    compute_request_share : float
+        alpha: share of the *requests* (not of the bytes) that are computed in flash.
+    """
+
+    read_compute_s: float
+    read_compute_share: float
+    page_s: float
+    compute_request_share: float
+
+
+def nand_geometry(profile: DeviceProfile) -> NandGeometry:
+    """Return the geometry of a profile's flash.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no ``[nand]`` table, or a count or rate in it is zero.
+    """
+    if profile.nand is None:
+        raise ProfileError(
+            f"{profile.name} has no flash that computes ([nand]).\nSee: edgekit devices",
+            key="nand",
+        )
+    nand = profile.nand
+    geometry = NandGeometry(
+        channels=nand.channels.integer,
+        chips_per_channel=nand.chips_per_channel.integer,
+        dies_per_chip=nand.dies_per_chip.integer,
+        planes_per_die=nand.planes_per_die.integer,
+        cores_per_die=nand.cores_per_die.integer,
+        page_bytes=nand.page_bytes.integer,
+        spare_bytes_per_page=nand.spare_bytes_per_page.integer,
+        page_read_s=nand.page_read_s.value,
+        channel_bytes_per_s=nand.channel_bytes_per_s.value,
+        array_read_j_per_bit=nand.array_read_j_per_bit.value,
+        channel_j_per_bit=nand.channel_j_per_bit.value,
+    )
+    _check(profile.name, nand, geometry)
+    return geometry
+
+
+def request_times(geometry: NandGeometry) -> RequestTimes:
+    """Return the times of requests with the tile of least traffic.
+
+    ``t_rc = tR + W / (channels x rate)``, ``rate_rc = (H + W / channels) / (tR x rate)``,
+    ``t_r = page / ((1 - rate_rc) x rate)``, ``alpha = t_r / (t_r + t_rc)`` with the H and W of
+    :func:`optimal_tile`, one byte an element. The share of the channel is never more than 1; where
+    read-compute requests alone fill it, ``page_s`` is infinite and ``compute_request_share`` 1.
+
+    Source: Cambricon-LLM, section V.
+    """
+    height, width = optimal_tile(geometry)
+    rate = geometry.channel_bytes_per_s
+    slice_bytes = width / geometry.channels
+    read_compute_s = geometry.page_read_s + slice_bytes / rate
+    share = min(1.0, (height + slice_bytes) / (geometry.page_read_s * rate))
+    if share == 1.0:
+        return RequestTimes(read_compute_s, share, math.inf, 1.0)
+    page_s = geometry.page_bytes / ((1 - share) * rate)
+    return RequestTimes(read_compute_s, share, page_s, page_s / (page_s + read_compute_s))
+
+
+def optimal_tile(geometry: NandGeometry) -> tuple[float, float]:
+    """Return height and width of the tile of one round that moves the fewest bytes.
+
+    A round has one page for each core: ``H x W = cores x page``. With the input slice broadcast on
+    a channel it moves ``W + channels x H`` bytes, least at ``H = sqrt(cores a channel x page)``
+    and ``W = channels x H`` (arithmetic and geometric mean).
+
+    Source: Cambricon-LLM, section V.
+    """
+    height = math.sqrt(geometry.cores_per_channel * geometry.page_bytes)
+    return height, geometry.channels * height
+
+
+def _check(name: str, nand: NandArray, geometry: NandGeometry) -> None:
+    zeros = {
+        "channels": geometry.channels,
+        "chips_per_channel": geometry.chips_per_channel,
+        "dies_per_chip": geometry.dies_per_chip,
+        "planes_per_die": geometry.planes_per_die,
+        "cores_per_die": geometry.cores_per_die,
+        "page_bytes": geometry.page_bytes,
+        "page_read_s": geometry.page_read_s,
+        "channel_bytes_per_s": geometry.channel_bytes_per_s,
+    }
+    for key, value in zeros.items():
+        if not value > 0:
+            raise ProfileError("must be more than 0", path=name, key=f"nand.{key}")
+    counts = {"channels": nand.channels, "chips_per_channel": nand.chips_per_channel}
+    counts |= {"dies_per_chip": nand.dies_per_chip, "planes_per_die": nand.planes_per_die}
+    counts |= {"cores_per_die": nand.cores_per_die, "page_bytes": nand.page_bytes}
+    for key, quantity in counts.items():
+        if quantity.value != quantity.integer:
+            raise ProfileError(
+                f"{quantity.value} is not a whole number", path=name, key=f"nand.{key}"
+            )

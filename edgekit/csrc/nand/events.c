@@ -9,8 +9,15 @@ static_assert(sizeof(ek_nand_options) == 72, "mirrored by emulators/nand_events.
 static_assert(sizeof(ek_nand_event) == 40, "mirrored by emulators/nand_events.py");
 static_assert(sizeof(ek_nand_result) == 128, "mirrored by emulators/nand_events.py");
 
+#define ONE ((int64_t)1 << 16)
+#define WHOLE EK_NAND_WHOLE_SHARE
 #define MAX_DELAY_NS ((int64_t)1000000000000)
 #define MAX_TOKEN_NS ((int64_t)1 << 60)
+
+/* What should have streamed by now and has not, in parts of a full tile: WHOLE is one. */
+typedef struct leftover {
+    int64_t tiles, bytes;
+} leftover;
 
 typedef struct channel {
     int64_t free_ns;      /* nothing crosses it any more */
@@ -35,7 +42,7 @@ typedef struct simulation {
     ek_nand_result *result;
     channel *channels;
     int64_t *page_sums;       /* count + 1: streamed pages of all channels before each product */
-    int64_t *share_sums;      /* count: streamed shares that are left over before each product */
+    leftover *leftovers;      /* before each product */
     int64_t cores, streaming; /* of a channel */
     int32_t product;
     int32_t channel;
@@ -201,31 +208,38 @@ static int64_t bytes_of(const ek_nand_product *product, int64_t rows, int64_t co
     return (rows * columns * product->weight_bits + 7) / 8;
 }
 
-/* Adds up the shares; whether the next tile streams. */
-static bool takes_stream(const ek_nand_product *product, int64_t *share_sum) {
-    *share_sum += product->streamed_share;
-    if (*share_sum < EK_NAND_WHOLE_SHARE) {
+/* Adds what of a tile should stream to what is left over, of tiles and of bytes. The tile streams
+ * if that brings both together closer to nothing, and nothing streams before its time: so that
+ * neither the flash nor the channels get more than their share, whatever of the tiles are full. */
+static bool takes_stream(const ek_nand_product *product, int64_t rows, int64_t columns,
+                         leftover *left) {
+    const int64_t filled =
+        (rows * ONE / product->tile_rows) * (columns * ONE / product->tile_columns) / ONE;
+    left->tiles += product->streamed_share;
+    left->bytes += product->streamed_share * filled / ONE;
+    if (left->tiles + left->bytes / ONE * filled < WHOLE + WHOLE / ONE * filled / ONE * filled) {
         return false;
     }
-    *share_sum -= EK_NAND_WHOLE_SHARE;
+    left->tiles -= WHOLE;
+    left->bytes -= WHOLE / ONE * filled;
     return true;
 }
 
 /* Which tiles stream, and how many pages they fill: those of a product lie close together. */
 static void divide_products(simulation *s, size_t count) {
-    int64_t share_sum = 0;
+    leftover left = {0, 0};
     s->page_sums[0] = 0;
     for (size_t p = 0; p < count; p++) {
         const ek_nand_product *product = &s->products[p];
         int64_t streamed_bytes = 0;
-        s->share_sums[p] = share_sum;
+        s->leftovers[p] = left;
         for (int64_t row = 0; row < product->rows; row += product->tile_rows) {
             const int64_t rows = within(product->rows, row, product->tile_rows);
             for (int64_t column = 0; column < product->columns; column += product->tile_columns) {
                 const int64_t columns = within(product->columns, column, product->tile_columns);
                 const int64_t bytes = bytes_of(product, rows, columns);
                 s->result->tiles++;
-                if (takes_stream(product, &share_sum)) {
+                if (takes_stream(product, rows, columns, &left)) {
                     streamed_bytes += bytes;
                 } else {
                     s->result->rounds++;
@@ -249,14 +263,15 @@ static int64_t share_of(const simulation *s, int64_t pages, int64_t channel_inde
 static int64_t compute_product(simulation *s, channel *ch, int64_t start_ns) {
     const ek_nand_product *product = &s->products[s->product];
     const int64_t page_columns = product->tile_columns / s->geometry->channels;
-    int64_t share_sum = s->share_sums[s->product], round = 0;
+    leftover left = s->leftovers[s->product];
+    int64_t round = 0;
     for (int64_t row = 0; row < product->rows; row += product->tile_rows) {
         const int64_t rows = within(product->rows, row, product->tile_rows);
         for (int64_t column = 0; column < product->columns; column += product->tile_columns) {
-            const int64_t first = column + s->channel * page_columns;
-            const int64_t columns = within(product->columns, first, page_columns);
-            if (!takes_stream(product, &share_sum) && columns > 0) {
-                run_round(s, ch, round, rows, columns, start_ns);
+            const int64_t columns = within(product->columns, column, product->tile_columns);
+            const int64_t own = within(columns, s->channel * page_columns, page_columns);
+            if (!takes_stream(product, rows, columns, &left) && own > 0) {
+                run_round(s, ch, round, rows, own, start_ns);
             }
             round++;
         }
@@ -375,7 +390,7 @@ static size_t lay_out(simulation *s, size_t count, uint8_t *memory) {
     ek_nand_plane *others = take(memory, &used, g->channels * s->streaming, sizeof(ek_nand_plane));
     int64_t *results = take(memory, &used, g->channels * s->cores, sizeof(int64_t));
     s->page_sums = take(memory, &used, (int64_t)count + 1, sizeof(int64_t));
-    s->share_sums = take(memory, &used, (int64_t)count, sizeof(int64_t));
+    s->leftovers = take(memory, &used, (int64_t)count, sizeof(leftover));
     if (memory == NULL) {
         return used;
     }

@@ -117,8 +117,9 @@ EK_API size_t ek_nand_workspace_bytes(const ek_nand_geometry *geometry, size_t p
  * log        `log_capacity` entries, written up to result->logged; may be NULL for 0
  * workspace  aligned to 16 bytes; contents need not be set and mean nothing afterwards
  *
- * Which tiles of a product stream is decided by adding up the shares in order of the tiles, columns
- * first: the tile at which the sum passes a whole one streams.
+ * Which tiles stream is decided in order, columns first: the shares are added up over the token, of
+ * tiles and of bytes (tiles at the edges have fewer), and a tile streams when both sums together
+ * have grown by what it would take from them.
  *
  * Returns EK_STATUS_NULL_ARGUMENT, EK_STATUS_INVALID_ARGUMENT (a value breaks the rules above),
  * EK_STATUS_TOO_LARGE (more than EK_NAND_MAX_PAGES, or products, or units),

@@ -176,6 +176,8 @@ class Memory(ProfileRecord, frozen=True):
     reserved_bytes : Quantity
         What is left out of ``available_bytes``: stack and .data of firmware, the system of a phone.
     energy_per_byte_j : Quantity
+    usd_per_gib : Quantity
+        Price, in dollars for 2**30 bytes.
     latency_s : Quantity
     address, sector_bytes : Quantity
         Where it is mapped, and the erase unit.
@@ -192,6 +194,7 @@ class Memory(ProfileRecord, frozen=True):
     bandwidth_bytes_per_s: Quantity
     reserved_bytes: Quantity | None = None
     energy_per_byte_j: Quantity | None = None
+    usd_per_gib: Quantity | None = None
     latency_s: Quantity | None = None
     address: Quantity | None = None
     sector_bytes: Quantity | None = None
@@ -312,7 +315,11 @@ class Storage(ProfileRecord, frozen=True):
 
 
 class NandArray(ProfileRecord, frozen=True):
-    """Geometry and timing of a NAND chiplet that computes inside the flash dies."""
+    """Geometry and timing of a NAND chiplet that computes inside the flash dies.
+
+    ``pages_per_block`` and ``block_read_limit`` (reads of a block until its data have to be written
+    again, read disturb) are for placement and lifetime; speed does not depend on them.
+    """
 
     channels: Quantity
     chips_per_channel: Quantity
@@ -325,6 +332,8 @@ class NandArray(ProfileRecord, frozen=True):
     channel_bytes_per_s: Quantity
     array_read_j_per_bit: Quantity
     channel_j_per_bit: Quantity
+    pages_per_block: Quantity | None = None
+    block_read_limit: Quantity | None = None
 
     @property
     def compute_cores(self) -> int:

@@ -5,7 +5,8 @@ profile) and ``emulate_package(package, plan, profile, inputs)``, which returns 
 models what is below our own code, never our own API, and is never chosen silently. If it defines
 ``validation_rows()``, ``edgekit validate`` recomputes what it claims
 (:mod:`edgekit.emulators.validation`); if it defines ``stated_error(profile)``, whatever it models
-for a device is printed with that sentence.
+for a device is printed with that sentence. A module that models kinds of device but runs no
+packages defines ``MODELS`` in place of ``EMULATES``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def emulator_modules() -> Iterator[tuple[str, ModuleType]]:
 def stated_error(profile: DeviceProfile) -> str:
     """Return what is known of the error of modelled time and energy on a device; empty: nothing."""
     for _, module in emulator_modules():
-        if profile.kind in getattr(module, "EMULATES", ()) and hasattr(module, "stated_error"):
+        if profile.kind in modelled_kinds(module) and hasattr(module, "stated_error"):
             return str(module.stated_error(profile))
     return ""
+
+
+def modelled_kinds(module: ModuleType) -> tuple[str, ...]:
+    """Return the kinds of device that a module emulates or models."""
+    kinds: tuple[str, ...] = getattr(module, "EMULATES", ()) + getattr(module, "MODELS", ())
+    return kinds

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgekit.emulators import emulator_modules
+from edgekit.emulators import emulator_modules, modelled_kinds
 from edgekit.errors import UsageError
 from edgekit.profiles import list_profiles, load_profile
 
@@ -101,6 +101,6 @@ def device_errors(emulator: str | None = None) -> dict[str, str]:
         if emulator not in (None, name) or not hasattr(module, "stated_error"):
             continue
         for device in list_profiles():
-            if device.kind in module.EMULATES:
+            if device.kind in modelled_kinds(module):
                 found[device.name] = module.stated_error(load_profile(device.name))
     return found

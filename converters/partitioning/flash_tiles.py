@@ -134,7 +134,8 @@ def split_matrix(
     """
     shape = tile or tile_for(matrix_rows, matrix_columns, geometry, weight_bits)
     rounds = rounds_of(matrix_rows, matrix_columns, shape)
-    times = request_times(geometry)
+    size = (float(tile.rows), float(tile.columns)) if tile else None
+    times = request_times(geometry, size)
     weight_bytes = -(-matrix_rows * matrix_columns * weight_bits // 8)
     flash_rate = weight_bytes / (rounds * times.read_compute_s)
     stream_rate = geometry.bytes_per_s * (1 - times.read_compute_share)

@@ -129,17 +129,18 @@ def nand_geometry(profile: DeviceProfile) -> NandGeometry:
     return geometry
 
 
-def request_times(geometry: NandGeometry) -> RequestTimes:
-    """Return the times of requests with the tile of least traffic.
+def request_times(geometry: NandGeometry, tile: tuple[float, float] | None = None) -> RequestTimes:
+    """Return the times of requests with a tile; without one, with that of least traffic.
 
     ``t_rc = tR + W / (channels x rate)``, ``rate_rc = (H + W / channels) / (tR x rate)``,
-    ``t_r = page / ((1 - rate_rc) x rate)``, ``alpha = t_r / (t_r + t_rc)`` with the H and W of
-    :func:`optimal_tile`, one byte an element. The share of the channel is never more than 1; where
-    read-compute requests alone fill it, ``page_s`` is infinite and ``compute_request_share`` 1.
+    ``t_r = page / ((1 - rate_rc) x rate)``, ``alpha = t_r / (t_r + t_rc)``, one byte an element;
+    H and W are the height and width of ``tile`` or of :func:`optimal_tile`. Where read-compute
+    requests alone fill the channel, ``read_compute_share`` is 1, ``page_s`` infinite and
+    ``compute_request_share`` 1.
 
     Source: Cambricon-LLM, section V.
     """
-    height, width = optimal_tile(geometry)
+    height, width = tile or optimal_tile(geometry)
     rate = geometry.channel_bytes_per_s
     slice_bytes = width / geometry.channels
     read_compute_s = geometry.page_read_s + slice_bytes / rate

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "edgekit"
 
 LAYERS = (
     ("errors", "units", "dtypes", "native"),
-    ("graph", "ops", "shapes", "profiles", "profile_schema", "profile_toml"),
+    ("graph", "ops", "shapes", "profiles", "profile_schema", "profile_toml", "model_shapes"),
     ("cost",),
     (
         *("plan", "language_plan", "estimate", "schedule", "lifetimes", "memory", "verify", "fit"),

@@ -1,0 +1,240 @@
+"""Time of one token where weights come to a processor from another memory.
+
+The weights of a token move from the memory they lie in, link by link, to the memory of the
+processor, which reads them there. Copies over several links follow one another (whole blocks), and
+overlap with reading and computing. Weights on a storage without a link of its own come at the rate
+of the storage.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from edgekit.cost.decode import product_rate
+from edgekit.cost.roofline import bandwidth
+from edgekit.errors import MemoryBudgetError, ProfileError, UsageError
+from edgekit.model_shapes import ModelShape
+from edgekit.profiles import DeviceProfile, Memory, Processor
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A part of the way of weights: into a memory, or into the processor at the end.
+
+    ``seconds`` and ``energy_j`` are of one token.
+    """
+
+    name: str
+    size_bytes: float
+    seconds: float
+    energy_j: float
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadToken:
+    """One token.
+
+    Parameters
+    ----------
+    processor : str
+    weights_in : str
+        Memory that the weights lie in.
+    hops : tuple of Hop
+        Copies, in order.
+    read : Hop
+        What the processor reads from its own memory: weights, keys and values.
+    compute_s : float
+        Arithmetic; it overlaps.
+    compute_j : float
+        Active power of the processor over the time of the token.
+    prefill_s : float
+        Reading a prompt at once: each weight moves once for all tokens.
+    stored_bytes, kv_bytes : int
+        All weights; keys and values.
+    """
+
+    processor: str
+    weights_in: str
+    hops: tuple[Hop, ...]
+    read: Hop
+    compute_s: float
+    compute_j: float
+    prefill_s: float
+    stored_bytes: int
+    kv_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Time of one token."""
+        return max(sum(hop.seconds for hop in self.hops), self.read.seconds, self.compute_s)
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes over all links and into the processor."""
+        return sum(hop.size_bytes for hop in (*self.hops, self.read))
+
+    @property
+    def energy_j(self) -> float:
+        """Energy of links, memories and processor; idle power of the device is not in it."""
+        return sum(hop.energy_j for hop in (*self.hops, self.read)) + self.compute_j
+
+    @property
+    def limit(self) -> str:
+        """What takes most of the time, in words."""
+        if self.hops and sum(hop.seconds for hop in self.hops) >= self.seconds:
+            slowest = max(self.hops, key=lambda hop: hop.seconds)
+            return f"moving weights: {slowest.name}"
+        if self.read.seconds >= self.seconds:
+            return f"bandwidth: {self.read.name}"
+        return f"arithmetic of {self.processor}"
+
+
+def offload_token(
+    shape: ModelShape,
+    profile: DeviceProfile,
+    *,
+    weight_bits: int = 8,
+    activation_bytes: int = 2,
+    context: int = 1000,
+    weights_in: str = "",
+    storage_bytes_per_s: float = 0.0,
+    head: bool = False,
+) -> OffloadToken:
+    """Return time, bytes and energy of one token on the fastest processor that has a rate.
+
+    Parameters
+    ----------
+    shape : ModelShape
+    profile : DeviceProfile
+    weight_bits, activation_bytes, context
+        As :func:`edgekit.emulators.nand_chiplet.estimate_token`.
+    weights_in : str
+        Memory that the weights lie in. Without it the nearest to the processor that holds them;
+        what a RAM does not hold is read again from storage for each token.
+    storage_bytes_per_s : float
+        Rate of the storage, where better known than the profile's bandwidth.
+    head : bool
+        Whether the scores of the vocabulary are computed.
+
+    Raises
+    ------
+    UsageError
+        If no memory is called so.
+    ProfileError
+        If no processor has a rate, or no link leads to its memory.
+    MemoryBudgetError
+        If the weights fit no memory, or not the one that was named.
+    """
+    processor = _processor(profile)
+    own = profile.memory(processor.memory)
+    weights = shape.used_weights + (shape.head.weights if head else 0)
+    all_weights = shape.stored_weights + (shape.head.weights if head else 0)
+    stored = -(-all_weights * weight_bits // 8)
+    kv_bytes = shape.kv_bytes(context, activation_bytes)
+    place, moved_share = _place(profile, own, stored, kv_bytes, weights_in)
+    used_bytes = weights * weight_bits / 8
+    moved_bytes = used_bytes * moved_share
+    hops = _way(profile, place, own, moved_bytes, storage_bytes_per_s) if moved_bytes else ()
+    read_bytes = used_bytes + kv_bytes
+    per_byte = own.energy_per_byte_j.value if own.energy_per_byte_j else 0.0
+    read = Hop(
+        f"{own.name} to {processor.name}",
+        read_bytes,
+        read_bytes / bandwidth(profile, processor),
+        read_bytes * per_byte,
+    )
+    compute_s = weights / product_rate(processor)
+    copies_s = sum(hop.seconds for hop in hops)
+    seconds = max(copies_s, read.seconds, compute_s)
+    share = stored / used_bytes if used_bytes else 1.0
+    prompt_s = max(copies_s * share, read.seconds, context * compute_s) if context else 0.0
+    power_w = processor.active_power_w.value if processor.active_power_w else 0.0
+    return OffloadToken(
+        processor.name,
+        place.name,
+        hops,
+        read,
+        compute_s,
+        power_w * min(seconds, max(read.seconds, compute_s)),
+        prompt_s,
+        stored,
+        kv_bytes,
+    )
+
+
+def _processor(profile: DeviceProfile) -> Processor:
+    """Return the processor that is reached and reads its memory fastest."""
+    usable = [p for p in profile.processors if product_rate(p) and p.reached_by]
+    if not usable:
+        raise ProfileError(f"{profile.name} has no processor with a rate", key="processors")
+    return max(usable, key=lambda p: bandwidth(profile, p))
+
+
+def _place(
+    profile: DeviceProfile, own: Memory, stored: int, kv_bytes: int, weights_in: str
+) -> tuple[Memory, float]:
+    """Return where the weights lie, and which share of them moves for each token."""
+    if weights_in:
+        known = {memory.name: memory for memory in profile.memories}
+        if weights_in not in known:
+            raise UsageError(
+                f"{profile.name} has no memory {weights_in!r}; it has {', '.join(known)}"
+            )
+        _check_room(profile, known[weights_in], stored)
+        return known[weights_in], 0.0 if weights_in == own.name else 1.0
+    room = own.available_bytes.integer - kv_bytes
+    if stored <= room:
+        return own, 0.0
+    others = [m for m in profile.memories if m.name != own.name and m.kind != "flash"]
+    others = sorted(others, key=lambda m: -m.bandwidth_bytes_per_s.value)
+    place = next((m for m in others if stored <= m.available_bytes.integer), None)
+    if place is None:
+        largest = max([own, *others], key=lambda m: m.available_bytes.value)
+        _check_room(profile, largest, stored + (kv_bytes if largest == own else 0))
+        place = largest
+    if place.kind == "storage" and room > 0:
+        return place, 1 - room / stored
+    return place, 1.0
+
+
+def _check_room(profile: DeviceProfile, memory: Memory, stored: int) -> None:
+    if stored > memory.available_bytes.integer:
+        raise MemoryBudgetError(
+            required_bytes=stored,
+            available_bytes=memory.available_bytes.integer,
+            memory=f"{memory.name} of {profile.name}",
+            hint="fewer bits a weight, or another memory",
+        )
+
+
+def _way(
+    profile: DeviceProfile, start: Memory, end: Memory, size_bytes: float, storage_rate: float
+) -> tuple[Hop, ...]:
+    """Return the copies from one memory to another over the fewest links."""
+    before: dict[str, str] = {start.name: ""}
+    queue = deque([start.name])
+    while queue:
+        name = queue.popleft()
+        for memory in profile.memories:
+            if memory.name not in before and profile.link_between(name, memory.name):
+                before[memory.name] = name
+                queue.append(memory.name)
+    if end.name not in before:
+        if start.kind != "storage":
+            where = f"from {start.name} to {end.name}"
+            raise ProfileError(f"{profile.name} has no link {where}", key="links")
+        rate = storage_rate or start.bandwidth_bytes_per_s.value
+        energy = start.energy_per_byte_j.value if start.energy_per_byte_j else 0.0
+        name = f"{start.name} to {end.name}"
+        return (Hop(name, size_bytes, size_bytes / rate, size_bytes * energy),)
+    hops: list[Hop] = []
+    name = end.name
+    while before[name]:
+        link = profile.link_between(before[name], name)
+        if link is not None:
+            seconds = link.latency_s.value + size_bytes / link.bandwidth_bytes_per_s.value
+            energy = link.energy_per_byte_j.value if link.energy_per_byte_j else 0.0
+            hops.insert(0, Hop(link.name, size_bytes, seconds, size_bytes * energy))
+        name = before[name]
+    return tuple(hops)

@@ -23,6 +23,7 @@ from edgekit.converters.partitioning.flash_tiles import TileShape, page_shape, r
 from edgekit.cost.nand import NandGeometry
 from edgekit.cost.timeline import to_ns
 from edgekit.errors import EmulatorError, UsageError
+from edgekit.model_shapes import ModelShape
 from edgekit.native import load_library
 
 Streaming = Literal["sliced", "unsliced", "flash-only"]
@@ -33,7 +34,8 @@ WHOLE_SHARE = 1 << 32
 DEFAULT_SLICE_BYTES = 256
 """The paper gives no size; 256 bytes hold a channel of 1 GB/s for 0.26 us, 0.8 % of a request."""
 
-ALL_PAGES = (1 << 63) - 1
+MAX_SLICE_BYTES = 1 << 20
+"""``EK_NAND_MAX_PAGE_BYTES``."""
 
 
 class EventKind(IntEnum):
@@ -87,8 +89,8 @@ class EventPolicy:
     slice_bytes : int
         Of a streamed page, at a time, where they are sliced.
     buffer_bytes : int or None
-        Streamed weights that may lie at the processor before their product begins; None for as
-        many as come. The result says how many there were.
+        Streamed weights that may lie at the processor before their product begins; None for one
+        page of each core, with which flash and channels are both busy all the time.
     input_bytes, result_bytes : int
         Of one element on the channel; the paper counts 1.
     compute_s : float
@@ -116,16 +118,15 @@ class EventPolicy:
         if self.streaming not in get_args(Streaming):
             known = ", ".join(get_args(Streaming))
             raise UsageError(f"streaming {self.streaming!r} is not known; known are {known}")
-        least = {"slice_bytes": 1, "input_bytes": 1, "result_bytes": 1, "compute_s": 0}
-        for name, lowest in least.items():
-            value = {
-                "slice_bytes": self.slice_bytes,
-                "input_bytes": self.input_bytes,
-                "result_bytes": self.result_bytes,
-                "compute_s": self.compute_s,
-            }[name]
-            if not value >= lowest:
-                raise UsageError(f"{name} is {value}; at least {lowest} is needed")
+        ranges = (
+            ("slice_bytes", self.slice_bytes, 1, MAX_SLICE_BYTES),
+            ("input_bytes", self.input_bytes, 1, 8),
+            ("result_bytes", self.result_bytes, 1, 8),
+            ("compute_s", self.compute_s, 0, 1),
+        )
+        for name, value, least, most in ranges:
+            if not least <= value <= most:
+                raise UsageError(f"{name} is {value}; it has to be from {least} to {most}")
         if self.buffer_bytes is not None and self.buffer_bytes < 0:
             raise UsageError(f"buffer_bytes is {self.buffer_bytes}; at least 0 is needed")
 
@@ -289,6 +290,27 @@ class CResult(ctypes.Structure):
         ("events", ctypes.c_int64),
         ("logged", ctypes.c_int64),
     )
+
+
+def token_products(
+    shape: ModelShape, *, weight_bits: int = 8, attention_s: float = 0.0
+) -> tuple[FlashProduct, ...]:
+    """Return the products of one token, all layers, without the head.
+
+    Parameters
+    ----------
+    shape : ModelShape
+    weight_bits : int
+        4, 8 or 16.
+    attention_s : float
+        Of one layer, between its first product and its second, in seconds.
+    """
+    layer = []
+    for matrix in shape.layer_matrices:
+        delay_s = attention_s if matrix.name == "o" else 0.0
+        product = FlashProduct(matrix.rows, matrix.columns, weight_bits, delay_s)
+        layer += [product] * matrix.used
+    return tuple(layer) * shape.layers
 
 
 def simulate_token(
@@ -470,13 +492,13 @@ def _streamed_share(
 
 def _options(geometry: NandGeometry, policy: EventPolicy) -> COptions:
     sliced = policy.streaming == "sliced"
-    room = policy.buffer_bytes
+    room, channel_page_bytes = policy.buffer_bytes, geometry.page_bytes * geometry.channels
     return COptions(
         min(policy.slice_bytes, geometry.page_bytes) if sliced else geometry.page_bytes,
         policy.input_bytes,
         policy.result_bytes,
         to_ns(policy.compute_s),
-        ALL_PAGES if room is None else room // geometry.page_bytes // geometry.channels,
+        geometry.cores_per_channel if room is None else room // channel_page_bytes,
         int(policy.streaming == "unsliced"),
         int(policy.stream_while_idle),
         0,

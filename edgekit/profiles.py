@@ -59,6 +59,7 @@ __all__ = [
     "load_profile",
     "quantities",
     "to_json",
+    "with_quantity",
 ]
 
 _REMEDY = "git config core.symlinks true && git checkout -- edgekit"
@@ -118,6 +119,64 @@ def quantities(profile: DeviceProfile) -> Iterator[tuple[str, Quantity]]:
     yield from _walk("", profile)
 
 
+def with_quantity(profile: DeviceProfile, key: str, value: float) -> DeviceProfile:
+    """Return a profile with one number changed.
+
+    Parameters
+    ----------
+    profile : DeviceProfile
+    key : str
+        Dotted key, as :func:`quantities` yields it.
+    value : float
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no such number, or the value is not finite and >= 0.
+    """
+    known = dict(quantities(profile))
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ProfileError(f"{profile.name} has no such number{hint}", key=key)
+    try:
+        number = Quantity(value, f"assumed: {value:g} in place of {known[key].value:g}", "low")
+    except ValueError as error:
+        raise ProfileError(str(error), key=key) from error
+    changed = _changed("", profile, key, number)
+    if not isinstance(changed, DeviceProfile):
+        raise ProfileError("is the profile itself", key=key)
+    return changed
+
+
+def _changed(path: str, value: object, key: str, number: Quantity) -> object:
+    """Rebuild what lies on the way to a number; everything else stays as it is."""
+    if path and not key.startswith(path):
+        return value
+    if isinstance(value, Quantity):
+        return number if path == key else value
+    if isinstance(value, msgspec.Struct):
+        fields = {
+            name: _changed(
+                f"{path}.{name}" if path else name, value.__getattribute__(name), key, number
+            )
+            for name in value.__struct_fields__
+        }
+        return type(value)(**fields)
+    if isinstance(value, dict):
+        return {k: _changed(f"{path}.{k}", item, key, number) for k, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(
+            _changed(f"{path}[{_label(index, item)}]", item, key, number)
+            for index, item in enumerate(value)
+        )
+    return value
+
+
+def _label(index: int, item: object) -> str:
+    return item.name if isinstance(item, Processor | Memory | Link) else str(index)
+
+
 def _walk(path: str, value: object) -> Iterator[tuple[str, Quantity]]:
     if isinstance(value, Quantity):
         yield path, value
@@ -129,8 +188,7 @@ def _walk(path: str, value: object) -> Iterator[tuple[str, Quantity]]:
             yield from _walk(f"{path}.{key}", item)
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
-            label = item.name if isinstance(item, Processor | Memory | Link) else str(index)
-            yield from _walk(f"{path}[{label}]", item)
+            yield from _walk(f"{path}[{_label(index, item)}]", item)
 
 
 def _files() -> dict[str, Traversable]:

@@ -23,7 +23,7 @@ from edgekit.cli.output import print_json
 from edgekit.errors import EdgekitError, InternalError
 
 COMMANDS = {
-    "Convert and look": ("convert", "inspect", "plan", "report", "init"),
+    "Convert and look": ("convert", "inspect", "plan", "report", "init", "estimate", "sweep"),
     "Run": ("run", "emulate", "bench", "validate"),
     "Language models": ("generate", "chat", "serve"),
     "Boards": ("flash", "monitor"),

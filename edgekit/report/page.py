@@ -33,9 +33,20 @@ def write_report(package: Package | LanguagePackage, path: Path) -> Path:
     UsageError
         If the file cannot be written there.
     """
+    return write_page(render(package), path)
+
+
+def write_page(html: str, path: Path) -> Path:
+    """Write a page so that the file appears complete or not at all.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written there.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(render(package), encoding="utf-8")
+        partial.write_text(html, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -47,9 +58,13 @@ def write_report(package: Package | LanguagePackage, path: Path) -> Path:
 def render(package: Package | LanguagePackage) -> str:
     """Return the report of a package as HTML."""
     manifest = package.manifest
-    style = resources.files("edgekit.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = f"{manifest.name} on {manifest.device}"
     body = language_body(package) if isinstance(package, LanguagePackage) else _body(package)
+    return html_page(f"{manifest.name} on {manifest.device}", body)
+
+
+def html_page(title: str, body: str) -> str:
+    """Return a page with the style sheet inside; ``body`` is HTML, ``title`` is not."""
+    style = resources.files("edgekit.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

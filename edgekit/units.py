@@ -17,7 +17,8 @@ def format_bytes(size_bytes: float) -> str:
     value = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(value) < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+            digits = f"{value:.0f}" if unit == "B" or abs(value) >= 999.5 else f"{value:.3g}"
+            return f"{digits} {unit}"
         value /= 1024
     raise AssertionError("unreachable")
 

@@ -25,6 +25,7 @@ from edgekit.units import format_bytes, format_joules, format_seconds
 _WIDTH, _MAP_HEIGHT, _LANE, _LEFT = 1040, 230, 30, 120
 _MOST_LINES = 64
 _WINDOW_ROUNDS = 5
+_MOST_UNITS = 4
 _KINDS = {
     EventKind.INPUT: ("input slice", "#3b7dd8"),
     EventKind.COMPUTE_READ: ("page read for a core", "#8a97a5"),
@@ -139,7 +140,7 @@ def _channel_section(chiplet: ChipletEstimate, geometry: NandGeometry) -> list[s
     return [
         "<h2>A channel at work</h2>",
         "<p>The first channel, simulated event by event in the second layer: the channel itself, "
-        "its cores, and the planes that stream.</p>",
+        "its first cores, and the first planes that stream.</p>",
         lanes,
         f'<p class="key">{key}</p>',
     ]
@@ -171,14 +172,13 @@ def channel_timeline(chiplet: ChipletEstimate, geometry: NandGeometry) -> str:
 def _lanes(events: list[NandEvent], window_ns: tuple[int, int]) -> str:
     channel = {EventKind.INPUT, EventKind.RESULT, EventKind.PAGE_MOVE}
     rows: dict[str, list[NandEvent]] = {"channel 0": []}
-    for event in sorted(events, key=lambda item: (item.unit, item.start_ns)):
+    for event in sorted(events, key=lambda item: (item.kind == EventKind.PAGE_READ, item.unit)):
         if event.kind in channel:
             rows["channel 0"].append(event)
-        elif event.kind == EventKind.PAGE_READ:
-            rows.setdefault(f"stream plane {event.unit}", []).append(event)
-        else:
-            rows.setdefault(f"core {event.unit}", []).append(event)
-    names = ["channel 0", *sorted(name for name in rows if name != "channel 0")][:17]
+        elif event.unit < _MOST_UNITS:
+            unit = "plane" if event.kind == EventKind.PAGE_READ else "core"
+            rows.setdefault(f"{unit} {event.unit}", []).append(event)
+    names = list(rows)
     start, end = window_ns
     scale = (_WIDTH - _LEFT - 14) / (end - start)
     height = len(names) * _LANE + 24

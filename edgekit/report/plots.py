@@ -28,11 +28,14 @@ class Series:
         By rising x.
     marked : tuple of bool
         Points that are drawn full; the others are hollow. Empty: all full.
+    joined : bool
+        Whether a line joins the points.
     """
 
     name: str
     points: tuple[tuple[float, float], ...]
     marked: tuple[bool, ...] = ()
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,11 @@ def _axes(x_scale: _Scale, y_scale: _Scale, across: Axis, up: Axis) -> list[str]
 def _line(line: Series, colour: str, x_scale: _Scale, y_scale: _Scale) -> list[str]:
     places = [(x_scale.place(x), y_scale.place(y)) for x, y in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>']
+    parts: list[str] = []
+    if line.joined:
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+        )
     for index, ((x, y), (value_x, value_y)) in enumerate(zip(places, line.points, strict=True)):
         full = not line.marked or line.marked[index]
         fill = colour if full else "none"

@@ -26,7 +26,7 @@ def write_sweep_report(
     body = [f'<p class="sub">{len(rows)} combinations; modelled, nothing was run.</p>']
     for item in variations:
         body += sweep_plots(rows, item)
-    body += ["<h2>What speed costs</h2>", _trade_off(rows)]
+    body += ["<h2>What speed costs</h2>", *_trade_off(rows)]
     body += ["<h2>All combinations</h2>", _table(rows)]
     stated = next((row.estimate.stated_error for row in rows if row.estimate), "")
     if stated:
@@ -61,16 +61,24 @@ def sweep_plots(rows: Sequence[SweepRow], item: Variation) -> list[str]:
     return [f"<h2>Over {escape(item.name)}</h2>", plot, f'<p class="key">{key}</p>']
 
 
-def _trade_off(rows: Sequence[SweepRow]) -> str:
-    found = sorted(
-        (row.estimate.energy_j_per_token, row.estimate.tokens_per_s, row.pareto)
-        for row in rows
-        if row.estimate is not None
-    )
-    best = Series("best", tuple((x, y) for x, y, pareto in found if pareto))
-    rest = tuple((x, y) for x, y, pareto in found if not pareto)
-    others = Series("others", rest, tuple(False for _ in rest))
-    return line_plot([best, others], Axis("joules a token"), Axis("tokens/s"))
+def _trade_off(rows: Sequence[SweepRow]) -> list[str]:
+    """Return speed over energy, and over price where prices are known."""
+    found = [(row.estimate, row.pareto) for row in rows if row.estimate is not None]
+    plots: list[str] = []
+    for label in ("joules a token", "dollars for the memories"):
+        points = [
+            (cost, estimate.tokens_per_s, best)
+            for estimate, best in found
+            for cost in [estimate.energy_j_per_token if "joules" in label else estimate.cost_usd]
+            if cost is not None
+        ]
+        series = [
+            Series(name, spots, tuple(kind for _ in spots), joined=False)
+            for kind, name in ((True, "best"), (False, "others"))
+            if (spots := tuple((x, y) for x, y, best in sorted(points) if best == kind))
+        ]
+        plots.append(line_plot(series, Axis(label), Axis("tokens/s")))
+    return [plot for plot in plots if plot]
 
 
 def _table(rows: Sequence[SweepRow]) -> str:

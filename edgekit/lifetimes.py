@@ -16,7 +16,7 @@ does it by its own rules, which a :class:`ReusePolicy` describes, so that its me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.errors import InternalError
@@ -151,6 +151,7 @@ def find_storages(
     host_memory: str,
     policy: ReusePolicy = PLANNED,
     kernels: KernelSet = KernelSet.PORTABLE,
+    streamed: Collection[str] = (),
 ) -> tuple[Storage, ...]:
     """Return every storage that a run of ``steps`` needs.
 
@@ -166,13 +167,15 @@ def find_storages(
         What may share bytes, and how long the caller's tensors live.
     kernels : KernelSet
         Whose scratch memory counts.
+    streamed : collection of str
+        Graph inputs that lie in no memory.
 
     Returns
     -------
     tuple of Storage
         In order of first use.
     """
-    return _Finder(graph, steps, host_memory, policy, kernels).find()
+    return _Finder(graph, steps, host_memory, policy, kernels, streamed).find()
 
 
 class _Finder:
@@ -185,8 +188,10 @@ class _Finder:
         host_memory: str,
         policy: ReusePolicy,
         kernels: KernelSet,
+        streamed: Collection[str],
     ) -> None:
         self.graph = graph
+        self.streamed = frozenset(streamed)
         self.policy = policy
         self.kernels = kernels
         self.steps = steps
@@ -222,10 +227,11 @@ class _Finder:
             lifetimes[key] = (min(first, step), max(last, step))
 
         for name in self.graph.inputs:
-            touch((name, self.host_memory), 0)
+            if name not in self.streamed:
+                touch((name, self.host_memory), 0)
         for index, step in enumerate(self.steps):
             for key in (*_reads(self.nodes, step), *_writes(self.nodes, step)):
-                if not self.graph.tensors[key[0]].is_constant:
+                if not self.graph.tensors[key[0]].is_constant and key[0] not in self.streamed:
                     touch(key, index)
         for key in lifetimes:
             if self.graph.tensors[key[0]].kind is TensorKind.STATE:

@@ -194,6 +194,9 @@ class Plan(Record, frozen=True):
     estimates : Estimates or None
     kernels : KernelSet
         Whose scratch memory is planned; generated code calls these kernels and no others.
+    streamed : tuple of str
+        Graph inputs that lie in no memory: the nodes that cut parts out of them (``slice``) are
+        handed these parts by the caller.
     """
 
     device: str
@@ -204,6 +207,7 @@ class Plan(Record, frozen=True):
     placement: tuple[Placement, ...] = ()
     estimates: Estimates | None = None
     kernels: KernelSet = KernelSet.PORTABLE
+    streamed: tuple[str, ...] = ()
 
     def memory(self, name: str) -> MemoryUse:
         """Return the use of one memory (KeyError where the plan does not touch it)."""

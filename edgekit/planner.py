@@ -66,6 +66,7 @@ def build_plan(
     executor_memory: ExecutorMemory | None = None,
     kernels: KernelSet = KernelSet.PORTABLE,
     time_limit_s: float = 60.0,
+    streamed: Sequence[str] = (),
 ) -> Plan:
     """Plan a static graph on a device.
 
@@ -90,6 +91,8 @@ def build_plan(
         Whose scratch memory is planned.
     time_limit_s : float
         For the search for optimal offsets, all memories together.
+    streamed : sequence of str
+        Graph inputs of which the caller hands over parts; nothing but ``slice`` reads them.
 
     Returns
     -------
@@ -109,6 +112,7 @@ def build_plan(
         host_memory=profile.working_memory,
         policy=executor_memory.policy if executor_memory else PLANNED,
         kernels=kernels,
+        streamed=streamed,
     )
     homes = {step.memory for step in steps if isinstance(step, Compute)}
     names = [m.name for m in profile.memories if m.name in homes | {profile.working_memory}]
@@ -127,6 +131,7 @@ def build_plan(
         else tuple(placement),
         estimates=estimates,
         kernels=kernels,
+        streamed=tuple(streamed),
     )
     plan = _with_memories(plan, graph, profile, solutions, alignment_bytes, executor_memory)
     verify_plan(plan, graph)

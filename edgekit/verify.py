@@ -45,6 +45,7 @@ def find_problems(plan: Plan, graph: Graph) -> Iterator[str]:
     yield from problems
     if problems:
         return
+    yield from _stream_problems(plan, graph)
     yield from _size_problems(plan, graph)
     yield from _overlap_problems(plan, graph)
     yield from _presence_problems(plan, graph)
@@ -99,6 +100,19 @@ def _step_problems(plan: Plan, graph: Graph) -> Iterator[str]:
             yield f"step {index} waits for a step that is not before it"
     if len(set(computed)) != len(computed) or set(computed) != names:
         yield "the steps are not the nodes of the graph, each once"
+
+
+def _stream_problems(plan: Plan, graph: Graph) -> Iterator[str]:
+    """Streamed inputs have no bytes, and only what cuts parts out of them reads them."""
+    for name in plan.streamed:
+        readers = [node for node in graph.nodes if name in node.inputs]
+        if name not in graph.inputs or name in graph.outputs:
+            yield f"{name} is streamed and no input of the graph alone"
+        if any(buffer.tensor == name for buffer in plan.buffers):
+            yield f"{name} is streamed and has a buffer"
+        for node in readers:
+            if node.op != "slice":
+                yield f"{node.where} reads {name}, which is streamed"
 
 
 def _size_problems(plan: Plan, graph: Graph) -> Iterator[str]:
@@ -218,7 +232,7 @@ def _presence_problems(plan: Plan, graph: Graph) -> Iterator[str]:
             reads = [
                 (name, step.memory)
                 for name in node.inputs
-                if name and not graph.tensors[name].is_constant
+                if name and not graph.tensors[name].is_constant and name not in plan.streamed
             ]
             writes = [(name, step.memory) for name in node.outputs]
         elif isinstance(step, Move):

@@ -85,6 +85,9 @@ class NativeRunner:
             raise ExecutionError("the native executor computes in one memory; the plan uses more")
         self._buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
         self._outside = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
+        for name in self.plan.streamed:
+            tensor = self.graph.tensors[name]
+            self._outside[name] = np.zeros(tensor.static_shape, tensor.dtype.numpy)
         raw = np.full(self.arena_bytes + 3 * _GUARD_BYTES, _GUARD, np.uint8)
         self._block = raw[-raw.ctypes.data % _GUARD_BYTES :]
         nodes = {node.name: node for node in self.graph.nodes}

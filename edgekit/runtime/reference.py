@@ -143,6 +143,7 @@ class _Run:
         self.plan = plan
         self.constants = constants
         self.states = states
+        self.given: Mapping[str, Array] = {}
         self.guarded = guarded
         self.nodes = {node.name: node for node in graph.nodes}
         self.arenas = {use.name: Arena(use.name, use.arena_bytes) for use in plan.memories}
@@ -151,6 +152,7 @@ class _Run:
 
     def start(self, inputs: Mapping[str, Array]) -> None:
         """Put inputs and states where the plan wants them before the first step."""
+        self.given = {name: inputs[name] for name in self.plan.streamed}
         for buffer in self.begins[0]:
             if buffer.kind not in ("input", "state"):
                 continue
@@ -227,6 +229,8 @@ class _Run:
     def _input(self, name: str, memory: str) -> Array:
         if name in self.constants:
             return self.constants[name]
+        if name in self.given:
+            return self.given[name]
         view = self._view(name, memory)
         view.flags.writeable = name in self.states
         return view

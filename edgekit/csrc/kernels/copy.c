@@ -2,7 +2,7 @@
 
 #include "edgekit/kernels.h"
 
-/* Copies one row of the last axis. */
+/* Copies one row of the last axis, unless it lies where it is to go. */
 static void copy_row(const ek_copy_params *params, const unsigned char *input,
                      unsigned char *output) {
     const int32_t last = EK_KERNEL_AXES - 1;
@@ -10,7 +10,9 @@ static void copy_row(const ek_copy_params *params, const unsigned char *input,
     const int32_t input_step = params->input_strides[last] * params->item_bytes;
     const int32_t output_step = params->output_strides[last] * params->item_bytes;
     if (params->input_strides[last] == 1 && params->output_strides[last] == 1) {
-        memcpy(output, input, item_bytes * (size_t)params->dims[last]);
+        if (output != input) {
+            memcpy(output, input, item_bytes * (size_t)params->dims[last]);
+        }
         return;
     }
     for (int32_t n = 0; n < params->dims[last]; n++) {

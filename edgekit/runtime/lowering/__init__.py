@@ -70,6 +70,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     "pad": movement.pad,
     "concat": movement.concat,
     "pack": movement.pack,
+    "paste": movement.paste,
     **dict.fromkeys(("split", "unpack"), movement.split),
     "svdf": recurrent.svdf,
     "unidirectional_lstm": recurrent.unidirectional_lstm,

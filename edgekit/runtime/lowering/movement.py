@@ -194,6 +194,23 @@ def pack(view: OpView) -> tuple[KernelCall, ...]:
     return tuple(calls)
 
 
+def paste(view: OpView) -> tuple[KernelCall, ...]:
+    """Lower an image in a larger one: the canvas, which may lie there already, then the image."""
+    image, canvas, y = view.input(0), view.optional_input(1), view.outputs[0]
+    target = dense_strides(y.static_shape)
+    whole = (0, (1,))
+    zero = int8.zero_point_of(y) if y.dtype is DType.INT8 else 0
+    around = (
+        call("ek_fill", {"bytes": y.size_bytes, "value": zero}, y.name)
+        if canvas is None
+        else copy(view, canvas, y, (y.elements,), whole, whole)
+    )
+    top, left = view.ints_attr("at")
+    start = top * target[1] + left * target[2]
+    source = (0, dense_strides(image.static_shape))
+    return (around, copy(view, image, y, image.static_shape, source, (start, target)))
+
+
 def split(view: OpView) -> tuple[KernelCall, ...]:
     """Lower the cutting into pieces, which ``unpack`` is with pieces of one."""
     x = view.input(0)

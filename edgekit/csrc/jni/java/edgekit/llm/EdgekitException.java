@@ -51,16 +51,19 @@ public class EdgekitException extends RuntimeException {
         return status;
     }
 
-    /** Throws where a native function failed; {@code what} stands for a message that is empty. */
-    static void check(int code, byte[] message, String what) {
+    /** Throws where a native function failed, with what failed and the message that it wrote. */
+    static void check(int code, String what, byte[] message) {
         if (code != Status.OK.code) {
             String said = text(message);
-            throw new EdgekitException(Status.of(code), said.isEmpty() ? what : said);
+            throw new EdgekitException(Status.of(code), said.isEmpty() ? what : what + ": " + said);
         }
     }
 
+    /** Throws where a native function failed that writes no message. */
     static void check(int code, String what) {
-        check(code, new byte[0], what);
+        if (code != Status.OK.code) {
+            throw new EdgekitException(Status.of(code), what);
+        }
     }
 
     /** The text before the first zero. */

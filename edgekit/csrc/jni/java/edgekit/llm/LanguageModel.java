@@ -36,7 +36,7 @@ public final class LanguageModel implements AutoCloseable {
         plan = plan(handle, values);
         byte[] message = new byte[Native.MESSAGE_BYTES];
         int status = Native.load(handle, values, message);
-        EdgekitException.check(status, message, "the model could not be loaded");
+        EdgekitException.check(status, "the model could not be loaded", message);
         byte[] name = new byte[Native.NAME_BYTES];
         Native.kernels(handle, name);
         kernels = EdgekitException.text(name);
@@ -185,7 +185,7 @@ public final class LanguageModel implements AutoCloseable {
         byte[] message = new byte[Native.MESSAGE_BYTES];
         long[] handle = new long[1];
         int status = Native.open(Arrays.copyOf(bytes, bytes.length + 1), handle, message);
-        EdgekitException.check(status, message, path + " could not be opened");
+        EdgekitException.check(status, path, message);
         return handle[0];
     }
 
@@ -204,7 +204,7 @@ public final class LanguageModel implements AutoCloseable {
             MemoryPlan plan = new MemoryPlan(values);
             throw new BudgetTooSmallException(EdgekitException.text(message), plan.minimumBytes);
         }
-        EdgekitException.check(status, message, "the memory could not be planned");
+        EdgekitException.check(status, "the memory could not be planned", message);
         return new MemoryPlan(values);
     }
 }

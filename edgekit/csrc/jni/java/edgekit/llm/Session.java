@@ -125,7 +125,7 @@ public final class Session implements AutoCloseable {
             position += done;
             at += done;
             if (status != Status.CANCELLED.code) {
-                EdgekitException.check(status, message, "the tokens could not be computed");
+                EdgekitException.check(status, "the tokens could not be computed", message);
             } else if (isCancelled()) {
                 return false;
             } // else a cancel that came after the end of the answer before: it is spent now

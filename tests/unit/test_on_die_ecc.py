@@ -324,3 +324,26 @@ def test_what_cannot_be_is_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(UsageError):
         make()
+
+
+@native
+def test_native_functions_refuse_bad_arguments() -> None:
+    OutlierCopies(64).correct(np.zeros(64, np.int8), np.zeros(100, np.uint8))
+    flip_bits(np.zeros(1, np.uint8), 0.0, 0, 0)
+    library = load_library()
+    page, spare, scratch = (ctypes.create_string_buffer(512) for _ in range(3))
+    flips = ctypes.c_int64()
+    correct = library.ek_nand_correct_copies
+    assert correct(page, 512, 3, spare, 512, scratch, 512) == 0
+    assert correct(None, 512, 3, spare, 512, scratch, 512) == 100
+    assert correct(page, 1, 1, spare, 512, scratch, 512) == 102
+    assert correct(page, 512, 513, spare, 512, scratch, 512) == 102
+    assert correct(page, 512, 3, spare, 9, scratch, 512) == 101
+    assert correct(page, 512, 3, spare, 512, scratch, 511) == 200
+    checks = (ctypes.c_int32 * 8)(*(2,) * 8)
+    assert library.ek_nand_correct_planes(page, 512, 3, None, spare, 512, scratch, 512) == 100
+    assert library.ek_nand_correct_planes(page, 512, 3, checks, spare, 512, scratch, 512) == 102
+    assert library.ek_nand_flip_bits(None, 5, 0.1, 0, 0, ctypes.byref(flips)) == 100
+    for rate in (-0.1, 0.6, float("nan")):
+        assert library.ek_nand_flip_bits(page, 5, rate, 0, 0, ctypes.byref(flips)) == 102
+    assert page.raw == bytes(512)

@@ -186,3 +186,9 @@ def _check(name: str, nand: NandArray, geometry: NandGeometry) -> None:
             raise ProfileError(
                 f"{quantity.value} is not a whole number", path=name, key=f"nand.{key}"
             )
+    if geometry.cores_per_die > geometry.planes_per_die:
+        raise ProfileError(
+            f"{geometry.cores_per_die} cores have only {geometry.planes_per_die} planes to read",
+            path=name,
+            key="nand.cores_per_die",
+        )

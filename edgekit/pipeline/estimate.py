@@ -22,7 +22,7 @@ from edgekit.estimate import idle_power_w
 from edgekit.model_shapes import ModelShape, find_shape
 from edgekit.pipeline.language_speed import storage_rate
 from edgekit.profiles import DeviceProfile
-from edgekit.runtime.language.gguf_file import read_header
+from edgekit.runtime.language.gguf_file import GgufHeader, read_header
 from edgekit.runtime.language.session import is_gguf
 from edgekit.zoo import language_model_path
 
@@ -208,11 +208,20 @@ def shape_of_gguf(path: Path) -> ModelShape:
         head_width=header.integer(f"{kind}.attention.key_length", facts.width // facts.heads),
         mlp_width=mlp_width,
         vocabulary=facts.vocabulary_size,
-        gated=any("ffn_gate" in tensor.name for tensor in header.tensors),
+        gated=_is_gated(header, mlp_width),
         experts=facts.experts,
         experts_used=facts.experts_used,
         source=path.name,
     )
+
+
+def _is_gated(header: GgufHeader, mlp_width: int) -> bool:
+    """Return whether the feed-forward part has a gate, of its own or within ``ffn_up``."""
+    names = [tensor.name for tensor in header.tensors]
+    if any(".ffn_gate." in name or ".ffn_gate_exps." in name for name in names):
+        return True
+    up = next((tensor for tensor in header.tensors if ".ffn_up." in tensor.name), None)
+    return up is not None and up.shape[0] == 2 * mlp_width
 
 
 def estimate_model(work: Workload, profile: DeviceProfile) -> ModelEstimate:

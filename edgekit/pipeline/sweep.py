@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from edgekit.emulators.nand_chiplet import POLICIES
 from edgekit.errors import MemoryBudgetError, UsageError
@@ -17,7 +18,7 @@ from edgekit.units import parse_bytes
 MOST_ROWS = 10_000
 WORKLOAD_FIELDS = ("model", "weights", "context", "policy", "weights_in")
 _DIE_FIELDS = ("channels", "chips_per_channel", "dies_per_chip", "planes_per_die")
-_TIME_SUFFIX = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_TIME_SUFFIX = {"": 0, "s": 0, "ms": -3, "us": -6, "ns": -9}
 
 Value = str | float
 
@@ -211,10 +212,10 @@ def _number(key: str, word: str) -> float:
         return float(parse_bytes(word))
     pattern = r"(\d+(?:\.\d*)?(?:e[-+]?\d+)?)\s*([a-z]*)"
     match = re.fullmatch(pattern, word.lower())
-    suffixes = _TIME_SUFFIX if leaf.endswith("_s") and not leaf.endswith("_per_s") else {"": 1.0}
+    suffixes = _TIME_SUFFIX if leaf.endswith("_s") and not leaf.endswith("_per_s") else {"": 0}
     if not match or match.group(2) not in suffixes:
         raise UsageError(f"--vary {key}: {word!r} is not a number >= 0")
-    return float(match.group(1)) * suffixes[match.group(2)]
+    return float(Decimal(match.group(1)).scaleb(suffixes[match.group(2)]))
 
 
 def _with_field(work: Workload, key: str, value: Value) -> Workload:

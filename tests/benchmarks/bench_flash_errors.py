@@ -3,8 +3,9 @@
 The matrices of the model that ships are quantized to int8, written to a flash image, and read back
 through the emulator with bit errors, once without correction and once for each correction. The
 table gives perplexity and the share of next tokens predicted right on texts held back from
-training, as docs/nand-errors.md has it, and the gates of the emulator; ``--picture FILE.svg`` draws
-it. Needs ``EDGEKIT_ASSETS`` and the extras ``torch`` and ``llm``.
+training, as docs/nand-errors.md has it, and the gates of the emulator; ``--picture FILE.svg``
+draws it. ``--layouts`` compares ways of dividing the same spare bits instead. Needs
+``EDGEKIT_ASSETS`` and the extras ``torch`` and ``llm``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from edgekit import zoo
 from edgekit.cost.nand import nand_geometry
 from edgekit.emulators.flash_errors import BitErrors
 from edgekit.emulators.flash_image import FlashImage, write_image
-from edgekit.emulators.nand_function import read_weights
+from edgekit.emulators.nand_function import read_page, read_weights
+from edgekit.emulators.on_die_ecc import BitPlaneCodes, Correction, OutlierCopies
 from edgekit.profiles import load_profile
 from edgekit.runtime.language.tokenizer import load_tokenizer
 
@@ -64,6 +66,16 @@ class Quality:
     top1: float
     divergence: float
 
+
+LAYOUTS: tuple[Correction, ...] = (
+    OutlierCopies(),
+    BitPlaneCodes(protected=41, check_bits=(0, 0, 0, 0, 0, 0, 6, 5)),
+    BitPlaneCodes(protected=26, check_bits=(0, 0, 0, 0, 0, 6, 6, 6)),
+    BitPlaneCodes(protected=16, check_bits=(0, 0, 0, 0, 7, 6, 6, 7)),
+    BitPlaneCodes(protected=16, check_bits=(0, 0, 0, 0, 7, 7, 6, 6)),
+    BitPlaneCodes(protected=7, check_bits=(0, 0, 0, 7, 7, 7, 7, 6)),
+)
+"""Ways of spending 722 bytes of the spare area."""
 
 Table = Mapping[tuple[str, float], Sequence[Quality]]
 """Of each seed, by correction and bit error rate."""
@@ -118,6 +130,25 @@ class FlashModel:
             far += float(functional.kl_div(found, exact, reduction="sum", log_target=True))
         count = len(self.tokens)
         return Quality(math.exp(min(nats / count, 700.0)), right / count, far / count)
+
+
+def print_layouts(model: FlashModel) -> None:
+    """Print the mean square error of weights, over their mean square, for each layout."""
+    image = model.images["none"]
+    pages = [read_page(image, page) for group in image.pages.values() for page in group]
+    values = [page.view(np.int8) for page in pages]
+    power = fmean(float(np.square(page, dtype=np.float64).mean()) for page in values)
+    for layout in LAYOUTS:
+        spares = [layout.encode(page) for page in values]
+        found = []
+        for rate in (KEPT_RATE, *BETTER_RATES):
+            noise = 0.0
+            for number, (page, spare) in enumerate(zip(values, spares, strict=True)):
+                read = BitErrors(rate, 1).read(np.concatenate([page.view(np.uint8), spare]), number)
+                fixed = layout.correct(read[: len(page)].view(np.int8), read[len(page) :])
+                noise += float(np.square(fixed - page.astype(np.float64)).mean())
+            found.append(f"{rate:g}: {noise / len(values) / power:.2e}")
+        print(f"{layout}  {layout.spare_bits} bits  {'  '.join(found)}", flush=True)
 
 
 def held_back(count: int) -> TokenArray:
@@ -241,11 +272,15 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=6144)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--layouts", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tokens = held_back(options.tokens)
         model = FlashModel(Path(folder), tokens, options.scales == "channel")
+        if options.layouts:
+            print_layouts(model)
+            return 0
         exact = model.measure("none", None)
         print(f"{len(tokens)} tokens, one scale a {options.scales}, {options.seeds} seeds")
         print(f"no errors: perplexity {exact.perplexity:.2f}, top-1 {exact.top1:.4f}")

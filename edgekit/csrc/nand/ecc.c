@@ -41,8 +41,7 @@ static int32_t check_bits_of(int32_t data) {
 
 /* The place of a data bit in a Hamming word: powers of two are check bits. */
 static uint32_t next_place(uint32_t place) {
-    place++;
-    return (place & (place - 1)) ? place : place + 1;
+    return place + 1 + (uint32_t)((place & (place + 1)) == 0);
 }
 
 /* Corrects one error in `data_bits` of data; returns 0 where the word cannot be right. With a
@@ -185,7 +184,7 @@ static void correct_plane(int8_t *values, int32_t count, int32_t plane, int32_t 
         uint32_t syndrome = take(from, check_bits), place = 2;
         for (int32_t i = first; i < last; i++) {
             place = next_place(place);
-            syndrome ^= (((uint8_t)values[i] >> plane) & 1) ? place : 0;
+            syndrome ^= place & (0u - (((uint8_t)values[i] >> plane) & 1u));
         }
         place = 2;
         for (int32_t i = first; i < last && syndrome; i++) {

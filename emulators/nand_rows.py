@@ -18,6 +18,7 @@ from edgekit.cost.nand import nand_geometry, optimal_tile, request_times
 from edgekit.cost.offload import offload_token
 from edgekit.cost.price import price_usd
 from edgekit.emulators.nand_chiplet import FlashPolicy, estimate_token
+from edgekit.emulators.on_die_ecc import OutlierCopies
 from edgekit.emulators.validation import ValidationRow, compare
 from edgekit.model_shapes import find_shape
 from edgekit.profiles import load_profile
@@ -119,6 +120,8 @@ def _request_rows() -> Iterator[ValidationRow]:
         yield rounded(f"{device}: t_rc, us", source, request_us, us, 0.0005)
         yield rounded(f"{device}: alpha", source, alpha, times.compute_request_share, 0.0005)
         yield rounded(f"{device}: t_r, us", source, page_us, times.page_s * 1e6, 0.005)
+    quantity, spare_bytes = "correction of a page of 16 KiB, bytes", OutlierCopies().spare_bits / 8
+    yield rounded(quantity, f"{_PAPER}, section VI", 722, spare_bytes, 0.5)
 
 
 def _gain_rows() -> Iterator[ValidationRow]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Edgekit
 
+ROOT = Path(__file__).parents[2]
 CHIPLET = ("--model", "llama2-70b", "--device", "cambricon-llm-s")
 
 
@@ -101,3 +105,21 @@ def test_validate_prints_every_published_row(edgekit: Edgekit) -> None:
     errors = [abs(row["error_percent"]) for row in decode]
     assert sum(errors) / len(errors) <= 6
     assert max(errors) <= 14
+
+
+def test_the_pictures_of_the_documentation_are_what_the_script_draws(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "draw_nand_plots.py"
+    path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, script, tmp_path], check=True, env=environment)
+    drawn = {path.name: path.read_text() for path in tmp_path.glob("*.svg")}
+    kept = ROOT / "docs" / "pictures"
+    assert len(drawn) == 5
+    assert {name: (kept / name).read_text() for name in drawn} == drawn
+
+
+def test_the_documentation_says_the_speeds_that_come_out(edgekit: Edgekit) -> None:
+    text = (ROOT / "docs" / "nand-chiplet.md").read_text()
+    small = edgekit("estimate", *CHIPLET, "--json").json["tokens_per_s"]
+    large = edgekit("estimate", "--model", "llama2-70b", "--device", "cambricon-llm-l", "--json")
+    assert f"S gives {small:.3f} tokens/s and L {large.json['tokens_per_s']:.2f}" in text

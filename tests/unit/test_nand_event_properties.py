@@ -171,6 +171,22 @@ def test_nothing_is_lost_reordered_or_in_two_places(
     check_sums(result, products, flash, policy)
 
 
+@pytest.mark.parametrize("slice_bytes", [1, 100, 256, 1024])
+@pytest.mark.parametrize("rate", [3e8, 1e9])
+def test_pages_are_cut_where_requests_come(slice_bytes: int, rate: float) -> None:
+    """Long tokens in which most pages are cut, which random small ones seldom are."""
+    flash = geometry(channel_bytes_per_s=rate, chips_per_channel=3)
+    products = [FlashProduct(1000, 300), FlashProduct(300, 1000, weight_bits=4, delay_s=1e-6)]
+    policy = EventPolicy(slice_bytes=slice_bytes, result_bytes=2)
+    result = simulate_token(products, flash, policy, window_ns=FOREVER)
+    moves = [event for event in result.timeline if event.kind is EventKind.PAGE_MOVE]
+    assert (len(moves) > 1.2 * result.streamed_pages) == (slice_bytes < 1024)
+    check_places(result.timeline)
+    check_requests(result, policy)
+    check_streaming(result, flash, policy)
+    check_sums(result, products, flash, policy)
+
+
 def check_places(events: Sequence[NandEvent]) -> None:
     """A channel carries one thing at a time; a plane reads, and a core multiplies, one page."""
     places: dict[tuple[object, ...], list[NandEvent]] = defaultdict(list)
@@ -211,7 +227,11 @@ def check_requests(result: EventResult, policy: EventPolicy) -> None:
     assert len(reads) == result.flash_pages
     assert {key[:3] for key in reads} == {key[:3] for key in inputs}
     compute_ns = to_ns(policy.compute_s)
-    for key, read in reads.items():
+    done_ns: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    for key, read in sorted(reads.items()):
+        done = done_ns[key[2:]]
+        assert done[-2] <= read.start_ns
+        done.append(max(read.end_ns, done[-1]) + compute_ns)
         assert inputs[(*key[:3], -1)].end_ns <= read.start_ns
         assert read.end_ns + compute_ns <= results[key].start_ns
     if policy.streaming == "unsliced":
@@ -242,6 +262,19 @@ def check_streaming(result: EventResult, flash: NandGeometry, policy: EventPolic
         assert following is None or parts[-1].end_ns <= following[0].start_ns
         if policy.streaming == "unsliced":
             assert len(parts) == 1
+        for part in parts[:-1]:
+            assert is_whole_slices(part.end_ns - part.start_ns, flash, policy.slice_bytes)
+    # A plane holds two pages: the third is read when the first has left.
+    units = flash.dies_per_channel * (flash.planes_per_die - flash.cores_per_die)
+    for (channel, page), read in reads.items():
+        first = moves.get((channel, page - 2 * units))
+        assert first is None or first[-1].end_ns <= read.start_ns
+
+
+def is_whole_slices(duration_ns: int, flash: NandGeometry, slice_bytes: int) -> bool:
+    rate = round(flash.channel_bytes_per_s)
+    slices = duration_ns * rate // (slice_bytes * 10**9)
+    return duration_ns in {-(-n * slice_bytes * 10**9 // rate) for n in (slices, slices + 1)}
 
 
 def check_sums(
@@ -319,6 +352,20 @@ def test_rounds_alone_take_their_request_times(tiles: int, compute_ns: int) -> N
     least = tiles * (input_ns + 2000) + compute_ns + result_ns
     assert to_ns(result.seconds) >= least
     assert to_ns(result.seconds) <= tiles * (round_ns + 2 * result_ns + input_ns) + 2 * compute_ns
+
+
+@pytest.mark.parametrize("while_idle", [False, True])
+def test_pages_stream_before_a_product_only_where_they_may(while_idle: bool) -> None:
+    flash = geometry()
+    products = [FlashProduct(512, 64), FlashProduct(512, 64, delay_s=1e-3)]
+    policy = EventPolicy(buffer_bytes=1 << 20, stream_while_idle=while_idle)
+    events = simulate_token(products, flash, policy, window_ns=FOREVER).timeline
+    first = {kind: [e for e in events if e.kind is kind and e.product == 0] for kind in EventKind}
+    done_ns = max(event.end_ns for event in first[EventKind.RESULT])
+    begin_ns = min(e.start_ns for e in events if e.product == 1 and e.kind is EventKind.INPUT)
+    assert begin_ns >= done_ns + 10**6
+    moves = [event.start_ns for event in events if event.kind is EventKind.PAGE_MOVE]
+    assert any(done_ns < start < begin_ns for start in moves) == while_idle
 
 
 def test_smaller_slices_delay_requests_less() -> None:

@@ -204,6 +204,8 @@ def estimate_token(
     moved_bytes = use * geometry.bytes_per_s * weights_s
     kv_bytes = shape.kv_bytes(context, activation_bytes)
     ram = profile.ram
+    if not ram.bandwidth_bytes_per_s.value:
+        raise ProfileError("keys and values cannot be read at 0 bytes a second", key=ram.name)
     kv_s = kv_bytes / ram.bandwidth_bytes_per_s.value
     dram_j = kv_bytes * (ram.energy_per_byte_j.value if ram.energy_per_byte_j else 0.0)
     npu_s = streamed_bytes * 8 / weight_bits / product_rate(npu)

@@ -9,13 +9,13 @@ of the storage.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.cost.decode import product_rate
 from edgekit.cost.roofline import bandwidth
-from edgekit.errors import MemoryBudgetError, ProfileError, UsageError
+from edgekit.errors import EdgekitError, MemoryBudgetError, ProfileError, UsageError
 from edgekit.model_shapes import ModelShape
-from edgekit.profiles import DeviceProfile, Memory, Processor
+from edgekit.profiles import DeviceProfile, Memory, Processor, Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def offload_token(
     storage_bytes_per_s: float = 0.0,
     head: bool = False,
 ) -> OffloadToken:
-    """Return time, bytes and energy of one token on the fastest processor that has a rate.
+    """Return time, bytes and energy of one token on the processor that takes the least time.
 
     Parameters
     ----------
@@ -122,33 +122,70 @@ def offload_token(
     UsageError
         If no memory is called so.
     ProfileError
-        If no processor has a rate, or no link leads to its memory.
+        If no processor has a rate, no link leads to its memory, or a bandwidth on the way is 0.
     MemoryBudgetError
         If the weights fit no memory, or not the one that was named.
     """
-    processor = _processor(profile)
-    own = profile.memory(processor.memory)
-    weights = shape.used_weights + (shape.head.weights if head else 0)
-    all_weights = shape.stored_weights + (shape.head.weights if head else 0)
-    stored = -(-all_weights * weight_bits // 8)
-    kv_bytes = shape.kv_bytes(context, activation_bytes)
-    place, moved_share = _place(profile, own, stored, kv_bytes, weights_in)
-    used_bytes = weights * weight_bits / 8
-    moved_bytes = used_bytes * moved_share
-    hops = _way(profile, place, own, moved_bytes, storage_bytes_per_s) if moved_bytes else ()
-    read_bytes = used_bytes + kv_bytes
-    per_byte = own.energy_per_byte_j.value if own.energy_per_byte_j else 0.0
-    read = Hop(
-        f"{own.name} to {processor.name}",
-        read_bytes,
-        read_bytes / bandwidth(profile, processor),
-        read_bytes * per_byte,
+    usable = [p for p in profile.processors if product_rate(p) and p.reached_by]
+    if not usable:
+        raise ProfileError(f"{profile.name} has no processor with a rate", key="processors")
+    load = _Load(
+        used_weights=shape.used_weights + (shape.head.weights if head else 0),
+        stored_weights=shape.stored_weights + (shape.head.weights if head else 0),
+        kv_bytes=shape.kv_bytes(context, activation_bytes),
+        weight_bits=weight_bits,
+        context=context,
     )
-    compute_s = weights / product_rate(processor)
+    found: list[OffloadToken] = []
+    refusal: EdgekitError | None = None
+    for processor in usable:
+        try:
+            found.append(_token_on(processor, profile, load, weights_in, storage_bytes_per_s))
+        except (MemoryBudgetError, ProfileError) as error:
+            refusal = refusal or error
+    if refusal is not None and not found:
+        raise refusal
+    return min(found, key=lambda token: token.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What one token and one prompt need, whatever the processor."""
+
+    used_weights: int
+    stored_weights: int
+    kv_bytes: int
+    weight_bits: int
+    context: int
+
+    @property
+    def used_bytes(self) -> float:
+        return self.used_weights * self.weight_bits / 8
+
+    @property
+    def stored_bytes(self) -> int:
+        return -(-self.stored_weights * self.weight_bits // 8)
+
+
+def _token_on(
+    processor: Processor, profile: DeviceProfile, load: _Load, weights_in: str, storage_rate: float
+) -> OffloadToken:
+    own = profile.memory(processor.memory)
+    place, moved_share = _place(profile, own, load.stored_bytes, load.kv_bytes, weights_in)
+    moved_bytes = load.used_bytes * moved_share
+    hops = _way(profile, place, own, moved_bytes, storage_rate) if moved_bytes else ()
+    read = _hop(
+        f"{own.name} to {processor.name}",
+        load.used_bytes + load.kv_bytes,
+        bandwidth(profile, processor),
+        own.energy_per_byte_j,
+        profile,
+    )
+    compute_s = load.used_weights / product_rate(processor)
     copies_s = sum(hop.seconds for hop in hops)
-    seconds = max(copies_s, read.seconds, compute_s)
-    share = stored / used_bytes if used_bytes else 1.0
-    prompt_s = max(copies_s * share, read.seconds, context * compute_s) if context else 0.0
+    busy_s = max(read.seconds, compute_s)
+    all_copies_s = copies_s * load.stored_bytes / load.used_bytes
+    prompt_s = max(all_copies_s, read.seconds, load.context * compute_s) if load.context else 0.0
     power_w = processor.active_power_w.value if processor.active_power_w else 0.0
     return OffloadToken(
         processor.name,
@@ -156,19 +193,20 @@ def offload_token(
         hops,
         read,
         compute_s,
-        power_w * min(seconds, max(read.seconds, compute_s)),
+        power_w * busy_s,
         prompt_s,
-        stored,
-        kv_bytes,
+        load.stored_bytes,
+        load.kv_bytes,
     )
 
 
-def _processor(profile: DeviceProfile) -> Processor:
-    """Return the processor that is reached and reads its memory fastest."""
-    usable = [p for p in profile.processors if product_rate(p) and p.reached_by]
-    if not usable:
-        raise ProfileError(f"{profile.name} has no processor with a rate", key="processors")
-    return max(usable, key=lambda p: bandwidth(profile, p))
+def _hop(
+    name: str, size_bytes: float, rate: float, energy: Quantity | None, profile: DeviceProfile
+) -> Hop:
+    if rate <= 0:
+        raise ProfileError(f"the bandwidth of {name} is 0", path=profile.name)
+    per_byte_j = energy.value if energy else 0.0
+    return Hop(name, size_bytes, size_bytes / rate, size_bytes * per_byte_j)
 
 
 def _place(
@@ -225,16 +263,15 @@ def _way(
             where = f"from {start.name} to {end.name}"
             raise ProfileError(f"{profile.name} has no link {where}", key="links")
         rate = storage_rate or start.bandwidth_bytes_per_s.value
-        energy = start.energy_per_byte_j.value if start.energy_per_byte_j else 0.0
         name = f"{start.name} to {end.name}"
-        return (Hop(name, size_bytes, size_bytes / rate, size_bytes * energy),)
+        return (_hop(name, size_bytes, rate, start.energy_per_byte_j, profile),)
     hops: list[Hop] = []
     name = end.name
     while before[name]:
         link = profile.link_between(before[name], name)
         if link is not None:
-            seconds = link.latency_s.value + size_bytes / link.bandwidth_bytes_per_s.value
-            energy = link.energy_per_byte_j.value if link.energy_per_byte_j else 0.0
-            hops.insert(0, Hop(link.name, size_bytes, seconds, size_bytes * energy))
+            rate = link.bandwidth_bytes_per_s.value
+            hop = _hop(link.name, size_bytes, rate, link.energy_per_byte_j, profile)
+            hops.insert(0, replace(hop, seconds=hop.seconds + link.latency_s.value))
         name = before[name]
     return tuple(hops)

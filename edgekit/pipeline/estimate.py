@@ -242,6 +242,8 @@ def estimate_model(work: Workload, profile: DeviceProfile) -> ModelEstimate:
         if work.weights_in:
             raise UsageError(f"{profile.name} has its weights in flash; leave out --weights-in")
         return _on_chiplet(work, profile)
+    if work.policy != "sliced":
+        raise UsageError(f"{profile.name} has no flash that computes; leave out --policy")
     return _elsewhere(work, profile)
 
 

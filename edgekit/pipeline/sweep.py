@@ -142,8 +142,10 @@ def mark_pareto(rows: Sequence[SweepRow]) -> list[SweepRow]:
 def fields_without_effect(
     rows: Sequence[SweepRow], variations: Sequence[Variation]
 ) -> tuple[str, ...]:
-    """Return the fields whose values change nothing in any row."""
+    """Return the fields whose values change nothing in any row; none where nothing fits."""
     idle: list[str] = []
+    if all(row.estimate is None for row in rows):
+        return ()
     for item in variations:
         groups: dict[tuple[Value, ...], set[tuple[float, ...]]] = {}
         for row in rows:

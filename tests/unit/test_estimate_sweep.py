@@ -132,6 +132,26 @@ def test_what_ram_does_not_hold_is_read_from_storage_each_token() -> None:
     assert smaller.hops[0].size_bytes > found.hops[0].size_bytes
 
 
+def test_the_processor_that_takes_the_least_time_is_taken() -> None:
+    laptop, shape = load_profile("laptop-gtx1050"), find_shape("llama2-7b")
+    assert offload_token(shape, laptop, weight_bits=4, context=100).processor == "gpu"
+    assert offload_token(shape, laptop, weight_bits=8).processor == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "key", "memory"),
+    [
+        ("cambricon-llm-s", "memories[dram].bandwidth_bytes_per_s", ""),
+        ("server-a100", "links[pcie].bandwidth_bytes_per_s", "dram"),
+        ("server-a100", "memories[vram].bandwidth_bytes_per_s", ""),
+    ],
+)
+def test_a_way_without_bandwidth_is_refused(device: str, key: str, memory: str) -> None:
+    profile = with_quantity(load_profile(device), key, 0.0)
+    with pytest.raises(ProfileError, match=r"is 0|at 0"):
+        estimate_model(replace(LLAMA, weights_in=memory), profile)
+
+
 def test_memories_that_do_not_hold_the_weights_are_refused() -> None:
     with pytest.raises(MemoryBudgetError, match="vram of server-a100"):
         offload_token(find_shape("llama2-70b"), SERVER, weight_bits=16, weights_in="vram")
@@ -139,6 +159,8 @@ def test_memories_that_do_not_hold_the_weights_are_refused() -> None:
         offload_token(find_shape("llama2-7b"), SERVER, weights_in="tape")
     with pytest.raises(UsageError, match="weights-in"):
         estimate_model(replace(LLAMA, weights_in="dram"), CHIPLET)
+    with pytest.raises(UsageError, match="--policy"):
+        estimate_model(replace(LLAMA, policy="flash-only"), SERVER)
 
 
 def test_a_number_of_a_profile_changes_alone() -> None:
@@ -218,6 +240,9 @@ def test_marked_rows_are_those_that_none_beats(points: list[tuple[int, int, int,
 
 
 def test_a_field_that_changes_nothing_is_named() -> None:
+    large = Workload(find_shape("llama2-70b"))
+    refused = parse_variations(["channels=1,2"], CHIPLET)
+    assert fields_without_effect(sweep(large, CHIPLET, refused), refused) == ()
     variations = parse_variations(["spare_bytes_per_page=0,1664", "channels=8,16"], CHIPLET)
     assert fields_without_effect(sweep(LLAMA, CHIPLET, variations), variations) == (
         "spare_bytes_per_page",

@@ -22,6 +22,7 @@ Source: Cambricon-LLM (arXiv 2409.15654), sections IV, V and VIII.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from edgekit.converters.partitioning.flash_tiles import TileShape, split_matrix
@@ -259,6 +260,11 @@ def validation_rows() -> list[ValidationRow]:
 
 def stated_error(profile: DeviceProfile) -> str:
     """Return what is known of the error of modelled speeds of a chiplet."""
+    return _decode_error()
+
+
+@cache
+def _decode_error() -> str:
     from edgekit.emulators.nand_rows import decode_rows
 
     total = summary(decode_rows())["nand_chiplet"]

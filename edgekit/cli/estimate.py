@@ -152,6 +152,7 @@ def estimate_json(found: ModelEstimate) -> dict[str, object]:
             }
             for part in found.parts
         ],
+        "gains": [asdict(gain) for gain in found.gains],
         "kind": "modelled",
         "stated_error": found.stated_error,
     }
@@ -185,6 +186,10 @@ def print_estimate(found: ModelEstimate) -> None:
         f"{format_bytes(found.bytes_moved_per_token)} moved a token"
     )
     click.echo(f"limited by {found.limit}")
+    if found.gains:
+        ranked = sorted(found.gains, key=lambda gain: -gain.speedup)
+        gains = ", ".join(f"{gain.change} {gain.speedup:.2f}x" for gain in ranked)
+        click.echo(f"what would help: {gains}")
     if found.cost_usd is not None:
         click.echo(f"price of the memories: ${found.cost_usd:.2f}")
     known = found.stated_error or "not compared with a measurement on this device"

@@ -77,6 +77,7 @@ def _rows_json(rows: Sequence[SweepRow]) -> list[dict[str, object]]:
         answer: dict[str, object] = {"fields": dict(row.fields)}
         if row.estimate is not None:
             answer |= estimate_json(row.estimate)
+            del answer["gains"]
         answer |= {"fits": row.fits, "refusal": row.refusal, "pareto": row.pareto}
         answers.append(answer)
     return answers

@@ -21,7 +21,7 @@ from edgekit.errors import ModelFormatError, UsageError
 from edgekit.estimate import idle_power_w
 from edgekit.model_shapes import ModelShape, find_shape
 from edgekit.pipeline.language_speed import storage_rate
-from edgekit.profiles import DeviceProfile
+from edgekit.profiles import DeviceProfile, quantities, with_quantity
 from edgekit.runtime.language.gguf_file import GgufHeader, read_header
 from edgekit.runtime.language.session import is_gguf
 from edgekit.zoo import language_model_path
@@ -69,6 +69,16 @@ class EstimatePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """How many times as fast decoding would be if one number of the profile changed alone."""
+
+    change: str
+    key: str
+    factor: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelEstimate:
     """The answer.
 
@@ -95,6 +105,8 @@ class ModelEstimate:
     parts : tuple of EstimatePart
     stated_error : str
         What is known of the error; empty: nothing.
+    gains : tuple of Gain
+        Of a chiplet: what each part would give if it were twice as good.
     chiplet : ChipletEstimate or None
     """
 
@@ -112,6 +124,7 @@ class ModelEstimate:
     memories: tuple[MemoryNeed, ...]
     parts: tuple[EstimatePart, ...]
     stated_error: str
+    gains: tuple[Gain, ...] = ()
     chiplet: ChipletEstimate | None = None
 
     @property
@@ -224,8 +237,10 @@ def _is_gated(header: GgufHeader, mlp_width: int) -> bool:
     return up is not None and up.shape[0] == 2 * mlp_width
 
 
-def estimate_model(work: Workload, profile: DeviceProfile) -> ModelEstimate:
-    """Estimate a workload on a device.
+def estimate_model(
+    work: Workload, profile: DeviceProfile, *, with_gains: bool = True
+) -> ModelEstimate:
+    """Estimate a workload on a device, ``with_gains`` also what would help.
 
     Raises
     ------
@@ -241,7 +256,8 @@ def estimate_model(work: Workload, profile: DeviceProfile) -> ModelEstimate:
     if profile.nand is not None:
         if work.weights_in:
             raise UsageError(f"{profile.name} has its weights in flash; leave out --weights-in")
-        return _on_chiplet(work, profile)
+        gains = chiplet_gains(work, profile) if with_gains else ()
+        return _on_chiplet(work, profile, gains)
     if work.policy != "sliced":
         raise UsageError(f"{profile.name} has no flash that computes; leave out --policy")
     return _elsewhere(work, profile)
@@ -260,9 +276,35 @@ def with_memory_limit(profile: DeviceProfile, limit_bytes: int) -> DeviceProfile
     return replace(profile, memories=memories)
 
 
-def _on_chiplet(work: Workload, profile: DeviceProfile) -> ModelEstimate:
+def chiplet_gains(work: Workload, profile: DeviceProfile) -> tuple[Gain, ...]:
+    """Return what decoding gains from each part of a chiplet that is twice as good, one by one.
+
+    Where no part gives a factor of two, several share the time of a token.
+
+    Raises
+    ------
+    EdgekitError
+        As :func:`estimate_model`.
+    """
+    base_s = _token(work, profile).seconds
+    numbers = dict(quantities(profile))
+    parts = (
+        ("page reads in half the time", "nand.page_read_s", 0.5),
+        ("twice the dies", "nand.dies_per_chip", 2.0),
+        ("twice the channels", "nand.channels", 2.0),
+        ("twice the rate of a channel", "nand.channel_bytes_per_s", 2.0),
+        ("twice the rate of DRAM", f"memories[{profile.ram.name}].bandwidth_bytes_per_s", 2.0),
+    )
+    gains: list[Gain] = []
+    for change, key, factor in parts:
+        better = with_quantity(profile, key, numbers[key].value * factor)
+        gains.append(Gain(change, key, factor, base_s / _token(work, better).seconds))
+    return tuple(gains)
+
+
+def _token(work: Workload, profile: DeviceProfile) -> ChipletEstimate:
     precision = parse_precision(work.weights)
-    found = estimate_token(
+    return estimate_token(
         work.shape,
         profile,
         weight_bits=precision.weight_bits,
@@ -271,6 +313,10 @@ def _on_chiplet(work: Workload, profile: DeviceProfile) -> ModelEstimate:
         policy=work.policy,
         head=work.head,
     )
+
+
+def _on_chiplet(work: Workload, profile: DeviceProfile, gains: tuple[Gain, ...]) -> ModelEstimate:
+    found = _token(work, profile)
     parts = [
         EstimatePart(
             item.name,
@@ -306,6 +352,7 @@ def _on_chiplet(work: Workload, profile: DeviceProfile) -> ModelEstimate:
         memories=tuple(needs),
         parts=tuple(parts),
         stated_error=stated_error(profile),
+        gains=gains,
         chiplet=found,
     )
 

@@ -114,7 +114,7 @@ def sweep(
                 changed = with_quantity(changed, item.key, float(value))
         changed = _with_capacity(profile, changed, {item.key for item in variations})
         try:
-            estimate = estimate_model(wanted, changed)
+            estimate = estimate_model(wanted, changed, with_gains=False)
         except MemoryBudgetError as error:
             rows.append(SweepRow(fields, None, False, str(error)))
             continue
@@ -124,19 +124,13 @@ def sweep(
 
 def mark_pareto(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """Return the rows with those marked that no other row beats."""
-    goals = {
-        index: _goals(row.estimate)
-        for index, row in enumerate(rows)
-        if row.fits and row.estimate is not None
-    }
-    return [
-        replace(
-            row,
-            pareto=index in goals
-            and not any(_beats(other, goals[index]) for other in goals.values()),
-        )
-        for index, row in enumerate(rows)
-    ]
+    goals = [_goals(row.estimate) if row.fits and row.estimate else None for row in rows]
+    best: set[tuple[float, ...]] = set()
+    for goal in sorted({goal for goal in goals if goal is not None}):
+        # Whoever beats it is smaller in this order, or is beaten itself by one that is.
+        if not any(all(a <= b for a, b in zip(other, goal, strict=True)) for other in best):
+            best.add(goal)
+    return [replace(row, pareto=goal in best) for row, goal in zip(rows, goals, strict=True)]
 
 
 def fields_without_effect(
@@ -162,10 +156,6 @@ def _goals(estimate: ModelEstimate) -> tuple[float, ...]:
     """Return what should be small: time and joules of a token, and the price."""
     cost = estimate.cost_usd if estimate.cost_usd is not None else 0.0
     return (1 / estimate.tokens_per_s, estimate.energy_j_per_token, cost)
-
-
-def _beats(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
-    return first != second and all(a <= b for a, b in zip(first, second, strict=True))
 
 
 def _variation(text: str, profile: DeviceProfile) -> Variation:
@@ -240,13 +230,13 @@ def _with_capacity(before: DeviceProfile, after: DeviceProfile, varied: set[str]
     prefix = f"memories[{before.constants_memory}]."
     if any(key.startswith(prefix) and key.endswith("_bytes") for key in varied):
         return after
+    if not varied & {f"nand.{name}" for name in _DIE_FIELDS}:
+        return after
+    numbers, changed = dict(quantities(before)), dict(quantities(after))
     ratio = 1.0
     for name in _DIE_FIELDS:
-        old, new = (dict(quantities(p))[f"nand.{name}"].value for p in (before, after))
-        ratio *= new / old if old else 1.0
-    if ratio == 1.0:
-        return after
-    numbers = dict(quantities(before))
+        old = numbers[f"nand.{name}"].value
+        ratio *= changed[f"nand.{name}"].value / old if old else 1.0
     for leaf in ("capacity_bytes", "available_bytes"):
         after = with_quantity(after, prefix + leaf, numbers[prefix + leaf].value * ratio)
     return after

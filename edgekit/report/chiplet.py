@@ -52,6 +52,8 @@ def write_estimate_report(found: ModelEstimate, profile: DeviceProfile, path: Pa
         "<h2>Time of a token</h2>",
         _parts(found),
     ]
+    if found.gains:
+        body += ["<h2>What would help</h2>", _gains(found)]
     if found.chiplet is not None:
         geometry = nand_geometry(profile)
         body += _tile_section(found.chiplet, geometry)
@@ -85,6 +87,12 @@ def _parts(found: ModelEstimate) -> str:
         for part in found.parts
     ]
     return html_table(("part", "time", "bytes", ""), rows, numeric=(1, 2))
+
+
+def _gains(found: ModelEstimate) -> str:
+    ranked = sorted(found.gains, key=lambda gain: -gain.speedup)
+    rows = [(gain.change, gain.key, f"{gain.speedup:.2f}x") for gain in ranked]
+    return html_table(("one change alone", "field", "tokens a second"), rows, numeric=(2,))
 
 
 def _tile_section(chiplet: ChipletEstimate, geometry: NandGeometry) -> list[str]:

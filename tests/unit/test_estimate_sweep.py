@@ -175,6 +175,16 @@ def test_a_number_of_a_profile_changes_alone() -> None:
         with_quantity(CHIPLET, "nand.channels", -1)
 
 
+def test_gains_are_those_of_the_changed_profile() -> None:
+    found = estimate_model(LLAMA, CHIPLET)
+    assert len(found.gains) == 5
+    for gain in found.gains:
+        value = dict(quantities(CHIPLET))[gain.key].value * gain.factor
+        better = estimate_model(LLAMA, with_quantity(CHIPLET, gain.key, value))
+        assert gain.speedup == pytest.approx(better.tokens_per_s / found.tokens_per_s)
+        assert 1 <= gain.speedup <= 2 * (1 + 1e-9)
+
+
 def test_the_price_is_that_of_the_published_table() -> None:
     assert price_usd(CHIPLET) == pytest.approx(43.67)
     assert price_usd(load_profile("pixel8")) is None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgekit.converters.emitters import c_stream
 from edgekit.converters.emitters.c_weights import (
     ConstantPool,
     c_float,
@@ -153,6 +154,9 @@ class _Emitter:
 
     def _call(self, node: Node) -> str:
         view = OpView.of(self.graph, node)
+        if node.inputs and node.inputs[0] in self.plan.streamed:
+            index = self.graph.inputs.index(node.inputs[0])
+            return c_stream.read_call(view, self.prefix, index, self.place(node.outputs[0]))
         return "".join(self._call_text(call, view) for call in lower(view, self.plan.kernels))
 
     def _call_text(self, call: KernelCall, view: OpView) -> str:
@@ -191,18 +195,23 @@ class _Emitter:
             f"    {label} = {index}, /* {_describe(self.graph.tensors[name])} */\n"
             for index, (label, name) in enumerate(tensors)
         )
+        names = {"prefix": self.prefix, "upper": upper}
         return _HEADER.format(
-            prefix=self.prefix,
-            upper=upper,
+            **names,
             title=comment_text(self.graph.name),
             entries=entries,
             arena_bytes=self.arena_bytes,
             weights_bytes=self.pool.size_bytes,
+            give=(_GIVE_PARTS if self.plan.streamed else _GIVE_WHOLE).format(**names),
+            status="stream" if self.plan.streamed else "status",
+            stream=c_stream.interface(self.prefix) if self.plan.streamed else "",
         )
 
     def _source(self, calls: list[str]) -> str:
         names = (*self.graph.inputs, *self.graph.outputs)
-        offsets = [self._io_expression(name) for name in names]
+        offsets = [
+            "0" if name in self.plan.streamed else self._io_expression(name) for name in names
+        ]
         states = [
             f"    memset(AT({buffer.offset_bytes}), {self._rest_byte(buffer.tensor)}, "
             f"{buffer.size_bytes});\n"
@@ -252,6 +261,10 @@ class _Emitter:
             outputs=len(self.graph.outputs),
             sizes=sizes,
             output_type=c_type(first.dtype, where=first.name),
+            stream="".join(
+                c_stream.binding(self.prefix, self.graph.tensors[name])
+                for name in self.plan.streamed
+            ),
         )
 
 
@@ -263,6 +276,14 @@ def _describe(tensor: Tensor) -> str:
     return text
 
 
+_GIVE_WHOLE = """\
+ *     memcpy({prefix}_tensor({upper}_INPUT_0), ..., ...);   before every run
+"""
+
+_GIVE_PARTS = """\
+ *     (your {prefix}_read_part hands over the input)      during every run
+"""
+
 _HEADER = """\
 /* {title}
  *
@@ -270,8 +291,7 @@ _HEADER = """\
  * Nothing is allocated; not reentrant: one inference at a time.
  *
  *     {prefix}_init();                                   once, and to forget recurrent state
- *     memcpy({prefix}_tensor({upper}_INPUT_0), ..., ...);   before every run
- *     {prefix}_run();
+{give} *     {prefix}_run();
  *     ... = {prefix}_tensor({upper}_OUTPUT_0);              valid until inputs are written
  */
 #ifndef {upper}_MODEL_H
@@ -279,7 +299,7 @@ _HEADER = """\
 
 #include <stdint.h>
 
-#include "edgekit/status.h"
+#include "edgekit/{status}.h"
 
 #ifdef __cplusplus
 extern "C" {{
@@ -299,7 +319,7 @@ void *{prefix}_tensor(uint32_t id);
 
 /* One inference. Returns EK_STATUS_OK, or what the first kernel that refused says. */
 ek_status {prefix}_run(void);
-
+{stream}
 #ifdef __cplusplus
 }}
 #endif
@@ -354,7 +374,7 @@ _BINDING = """\
 #define EK_MODEL_INIT {prefix}_init
 #define EK_MODEL_TENSOR {prefix}_tensor
 #define EK_MODEL_RUN {prefix}_run
-
+{stream}
 /* Elements of the first output. */
 #define EK_MODEL_OUTPUT_TYPE {output_type}
 

@@ -23,7 +23,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from edgekit.converters.partitioning.receptive_fields import Need, Region, needed
+from edgekit.converters.partitioning.receptive_fields import (
+    Need,
+    Region,
+    needed,
+)
 from edgekit.errors import UnsupportedOpError, UsageError
 from edgekit.graph import Attr, Graph, Node, Tensor, TensorKind
 from edgekit.ops.spec import OpView
@@ -236,7 +240,9 @@ class _Builder:
     def patch(self, index: int, patch: _Patch) -> None:
         """Add the nodes that compute a patch."""
         source = self.graph.inputs[0]
-        whole = (source, Region.whole(self.graph.tensors[source]))
+        _, *sizes = self.graph.tensors[source].static_shape
+        height, width = sizes[self.row_axis(source) - 1 :][:2]
+        whole = (source, Region(0, height, 0, width))
         if not self.streamed:
             self.held[source] = whole
         elif source in patch.made:
@@ -268,6 +274,14 @@ class _Builder:
             Node(f"{last.name}@paste{index}", "paste", inputs, (name,), attrs, last.where)
         )
 
+    def row_axis(self, tensor: str) -> int:
+        """Return the axis of an image's rows: 1, but 2 where its channels are first."""
+        first = self.graph.tensors[self.graph.inputs[0]].name
+        is_first = tensor == first or tensor.startswith(f"{first}@")
+        readers = [node for node in self.stage if first in node.inputs]
+        turned = all(node.op == "transpose" for node in readers)
+        return 2 if is_first and turned else 1
+
     def _compute(self, node: Node, region: Region, index: int) -> str:
         view = OpView.of(self.graph, node)
         need: Need = needed(view, region)
@@ -295,7 +309,7 @@ class _Builder:
         if kept != made and kept.bottom == made.top:
             made = replace(made, top=kept.top)
             joined = self._tensor(self.graph.tensors[tensor], made, f"@{index}rows")
-            attrs: dict[str, Attr] = {"axis": 1}
+            attrs: dict[str, Attr] = {"axis": self.row_axis(tensor)}
             node = Node(f"{tensor}@{index}rows", "concat", (above, name), (joined,), attrs)
             self.nodes.append(replace(node, origin=f"rows of {tensor}"))
             name = joined
@@ -318,9 +332,9 @@ class _Builder:
             return source
         whole = self.graph.tensors[self.graph.inputs[0]]
         tensor = next((t for t in reversed(self.tensors) if t.name == source), whole)
-        batch, _, _, channels = tensor.static_shape
-        shape = (batch, part.height, part.width, channels)
-        begin = (0, part.top - region.top, part.left - region.left, 0)
+        axis = self.row_axis(source)
+        shape = _resized(tensor, axis, part)
+        begin = (*(0,) * axis, part.top - region.top, part.left - region.left, 0)[:4]
         end = tuple(first + size for first, size in zip(begin, shape, strict=True))
         attrs: dict[str, Attr] = {"begin": begin, "end": end, "strides": (1, 1, 1, 1)}
         kind = TensorKind.ACTIVATION
@@ -330,9 +344,13 @@ class _Builder:
         return name
 
     def _tensor(self, whole: Tensor, region: Region, suffix: str) -> str:
-        batch, _, _, channels = whole.static_shape
-        shape = (batch, region.height, region.width, channels)
+        shape = _resized(whole, self.row_axis(whole.name), region)
         name = f"{whole.name}{suffix}"
         kind = TensorKind.ACTIVATION
         self.tensors.append(replace(whole, name=name, shape=shape, kind=kind))
         return name
+
+
+def _resized(tensor: Tensor, row_axis: int, region: Region) -> tuple[int, ...]:
+    shape = tensor.static_shape
+    return (*shape[:row_axis], region.height, region.width, *shape[row_axis + 2 :])

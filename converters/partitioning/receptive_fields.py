@@ -68,6 +68,9 @@ class Need:
     attrs: tuple[tuple[str, Attr], ...] = ()
 
 
+TO_CHANNELS_LAST = (0, 2, 3, 1)
+"""Permutation by which models with channels first begin."""
+
 POINTWISE = frozenset(
     {
         *("add", "sub", "mul", "div", "maximum", "minimum", "squared_difference", "prelu", "pow"),
@@ -105,6 +108,8 @@ def needed(view: OpView, region: Region) -> Need:
         return Need(tuple((index, region) for index in _images(view)))
     if op == "concat" and view.int_attr("axis") in (3, -1):
         return Need(tuple((index, region) for index in _images(view)))
+    if op == "transpose" and view.ints_attr("perm") == TO_CHANNELS_LAST:
+        return Need(((0, region),))
     if op == "pad":
         return _under_padding(view, region)
     raise _refused(view, "every pixel may depend on every other")

@@ -108,9 +108,9 @@ def firmware_files(graph: Graph, plan: Plan, profile: DeviceProfile) -> Firmware
         files[f"{FOLDER}/board/link.ld"] = layout.linker_script(image.stack_bytes).encode()
         memories = image_memories(ElfFile.read(image.elf), profile)
         flash = FlashParts({}, ())
-        if has_monitor(graph, profile):
+        if has_monitor(graph, profile) and not plan.streamed:
             flash = monitor_parts(graph, model, profile, Path(name) / "monitor", image)
-        notes = (*_stack_notes(image), *flash.notes)
+        notes = (*_stack_notes(image), *_stream_notes(plan), *flash.notes)
         files |= flash.parts
         return FirmwareFiles(files, _sizes(image), memories, flash.images, notes)
 
@@ -154,6 +154,16 @@ def _stack_notes(image: FirmwareImage) -> tuple[str, ...]:
     return (
         f"The stack of {image.stack_bytes:,} bytes is a reserve, not a bound: this compiler does "
         "not record what functions take (gcc does).",
+    )
+
+
+def _stream_notes(plan: Plan) -> tuple[str, ...]:
+    if not plan.streamed:
+        return ()
+    return (
+        f"The input {plan.streamed[0]} lies in no memory: your code hands it over part by part "
+        "(model.h, edgekit/stream.h). The image stands in for it with a function that hands over "
+        "nothing; there is none for flash, whose monitor takes whole inputs.",
     )
 
 

@@ -7,6 +7,7 @@
  * `period` is the number of SysTick ticks between two interrupts. A short one makes interrupts hit
  * every depth of the stack, the longest (2^24) disturbs the count least.
  */
+#include "file_parts.h"
 #include "firmware_model.h"
 #include "guards.h"
 #include "semihosting.h"
@@ -39,6 +40,27 @@ static void fail(const char *message) {
     ek_exit(98);
 }
 
+#ifdef EK_MODEL_READ_PART
+/* The input stays in the file, where the model reads its parts: that is counted too. */
+static int32_t parts_file;
+static uint32_t parts_start = sizeof header;
+
+static int read_at(uint32_t offset_bytes, void *to, uint32_t bytes) {
+    return ek_file_seek(parts_file, parts_start + offset_bytes) != 0 ||
+           ek_file_read(parts_file, to, bytes) != 0;
+}
+
+ek_status EK_MODEL_READ_PART(const ek_input_part *part, void *to) {
+    return ek_read_part(part, read_at, to);
+}
+
+static void read_inputs(int32_t file) {
+    if (parts_file != 0) {
+        parts_start += ek_model_tensor_bytes[0];
+    }
+    parts_file = file;
+}
+#else
 static void read_inputs(int32_t file) {
     for (uint32_t i = 0; i < EK_MODEL_INPUTS; ++i) {
         if (ek_file_read(file, EK_MODEL_TENSOR(i), ek_model_tensor_bytes[i]) != 0) {
@@ -46,6 +68,7 @@ static void read_inputs(int32_t file) {
         }
     }
 }
+#endif
 
 static void write_outputs(int32_t file) {
     for (uint32_t i = EK_MODEL_INPUTS; i < EK_MODEL_INPUTS + EK_MODEL_OUTPUTS; ++i) {

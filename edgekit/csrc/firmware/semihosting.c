@@ -5,6 +5,7 @@
 #define SYS_WRITE0 0x04u
 #define SYS_WRITE 0x05u
 #define SYS_READ 0x06u
+#define SYS_SEEK 0x0Au
 #define SYS_EXIT_EXTENDED 0x20u
 #define STOPPED_BY_PROGRAM 0x20026u
 
@@ -32,6 +33,11 @@ uint32_t ek_file_read(int32_t file, void *data, uint32_t size_bytes) {
 uint32_t ek_file_write(int32_t file, const void *data, uint32_t size_bytes) {
     const uint32_t block[3] = {(uint32_t)file, (uint32_t)data, size_bytes};
     return size_bytes == 0 ? 0 : call(SYS_WRITE, block);
+}
+
+int32_t ek_file_seek(int32_t file, uint32_t offset_bytes) {
+    const uint32_t block[2] = {(uint32_t)file, offset_bytes};
+    return (int32_t)call(SYS_SEEK, block);
 }
 
 void ek_file_close(int32_t file) {

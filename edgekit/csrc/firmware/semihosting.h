@@ -16,6 +16,9 @@ int32_t ek_file_open(const char *name, uint32_t mode);
 uint32_t ek_file_read(int32_t file, void *data, uint32_t size_bytes);
 uint32_t ek_file_write(int32_t file, const void *data, uint32_t size_bytes);
 
+/* Go to a place counted from the begin. Returns 0 on success. */
+int32_t ek_file_seek(int32_t file, uint32_t offset_bytes);
+
 void ek_file_close(int32_t file);
 
 /* Write text to the error stream of the emulator. */

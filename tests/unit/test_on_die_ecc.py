@@ -329,6 +329,23 @@ def test_what_cannot_be_is_refused(make: object) -> None:
 
 
 @native
+@pytest.mark.parametrize("sigma", [12.0, 25.0, 40.0])
+@pytest.mark.parametrize("rate", [2e-4, 4e-4, 8e-4])
+def test_planes_leave_less_damage_than_copies(sigma: float, rate: float) -> None:
+    damage = {"copies": 0.0, "planes": 0.0}
+    for number in range(8):
+        page = weights(16384, number, sigma)
+        for name in damage:
+            scheme = correction_named(name)
+            assert scheme is not None
+            stored = np.concatenate([page.view(np.uint8), scheme.encode(page)])
+            read = BitErrors(rate, 1).read(stored, number)
+            fixed = scheme.correct(read[:16384].view(np.int8), read[16384:])
+            damage[name] += float(np.square(fixed - page.astype(float)).sum())
+    assert damage["planes"] < damage["copies"]
+
+
+@native
 def test_native_functions_refuse_bad_arguments() -> None:
     OutlierCopies(64).correct(np.zeros(64, np.int8), np.zeros(100, np.uint8))
     flip_bits(np.zeros(1, np.uint8), 0.0, 0, 0)

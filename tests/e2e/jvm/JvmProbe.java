@@ -15,6 +15,8 @@ import java.util.concurrent.atomic.AtomicReference;
 public final class JvmProbe {
     private static final int SESSIONS = 2;
     private static final int THREADS = 2;
+    private static final int WINDOWS = 8;
+    private static final int WINDOW_ROUNDS = 200;
     private static final GenerateOptions GREEDY = greedy(40);
 
     private final String path;
@@ -386,23 +388,24 @@ public final class JvmProbe {
         }
     }
 
-    /** The binding takes and gives back everything many times. */
+    /** Everything is taken and given back many times; prints by how much memory grew each time. */
     private void leaks() throws Exception {
-        long before = 0;
-        for (int round = 0; round < 600; round++) {
-            if (round == 200) {
-                before = residentPages();
-            }
+        long before = residentPages();
+        for (int round = 1; round <= WINDOWS * WINDOW_ROUNDS; round++) {
             try (LanguageModel model = open()) {
                 Session session = model.openSession();
                 session.generate("the and", greedy(2).seed(round));
-                session.generate("on", greedy(2).temperature(1));
                 refusal(() -> session.generate("a", greedy(1).topP(2)), "range");
+                session.generate("on", greedy(2).temperature(1));
             }
             refusal(() -> LanguageModel.open(path, 1, 0, 1), "few");
             refusal(() -> LanguageModel.open(path + ".absent", 1, 0, 1), "absent");
+            if (round % WINDOW_ROUNDS == 0) {
+                long now = residentPages();
+                out.println((now - before) * 4096);
+                before = now;
+            }
         }
-        out.println("grown_bytes=" + (residentPages() - before) * 4096);
     }
 
     private static long residentPages() throws Exception {

@@ -319,9 +319,12 @@ public final class JvmProbe {
             }
             for (int i = 0; i < SESSIONS; i++) {
                 int own = i;
-                Runnable run =
-                        () -> together[own] = sessions.get(own).generate(prompts[own], greedy(200)).text;
-                threads.add(new Thread(run));
+                Session session = sessions.get(own);
+                threads.add(
+                        new Thread(
+                                () ->
+                                        together[own] =
+                                                session.generate(prompts[own], greedy(200)).text));
                 threads.get(i).start();
             }
             for (Thread thread : threads) {

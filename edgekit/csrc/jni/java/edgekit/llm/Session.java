@@ -5,11 +5,11 @@ import edgekit.llm.Generation.FinishReason;
 import java.util.Arrays;
 
 /**
- * A conversation. It remembers the tokens that it has computed: a prompt that goes on where the last
- * answer ended (every turn of a chat) is not computed again.
+ * A conversation. It remembers the tokens that it has computed: a prompt that goes on where the
+ * last answer ended (every turn of a chat) is not computed again.
  *
- * <p>One thread generates at a time, others wait for it. {@link #cancel} and {@link #close} may come
- * from any thread, a listener included.
+ * <p>One thread generates at a time, others wait for it. {@link #cancel} and {@link #close} may
+ * come from any thread, a listener included.
  */
 public final class Session implements AutoCloseable {
     /** Tokens that the repetition penalty looks back at. */
@@ -40,9 +40,9 @@ public final class Session implements AutoCloseable {
     /**
      * Continues a text and hands every piece of it to the listener.
      *
-     * @throws EdgekitException where the prompt is empty, no text, or longer than the context; where
-     *     an option is out of its range; where storage fails. Text that was handed over stays valid,
-     *     and the session can go on.
+     * @throws EdgekitException where the prompt is empty, no text, or longer than the context;
+     *     where an option is out of its range; where storage fails. Text that was handed over stays
+     *     valid, and the session can go on.
      * @throws IllegalStateException where the session is closed
      */
     public synchronized Generation generate(

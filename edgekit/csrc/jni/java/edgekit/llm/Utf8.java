@@ -9,8 +9,9 @@ import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Puts characters together whose bytes come in pieces. What is not UTF-8 becomes U+FFFD, one for each
- * maximal subpart (The Unicode Standard, section 3.9, "U+FFFD Substitution of Maximal Subparts").
+ * Puts characters together whose bytes come in pieces. What is not UTF-8 becomes U+FFFD, one for
+ * each maximal subpart (The Unicode Standard, section 3.9, "U+FFFD Substitution of Maximal
+ * Subparts").
  */
 final class Utf8 {
     private static final char REPLACEMENT = '\uFFFD';

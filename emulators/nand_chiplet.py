@@ -228,7 +228,7 @@ def estimate_token(
         npu_j=npu_s * (npu.active_power_w.value if npu.active_power_w else 0.0),
         stored_bytes=_stored_bytes(shape, profile, weight_bits, head),
         kv_bytes=kv_bytes,
-        limit=_limit(costs, weights_s, kv_s),
+        limit=_limit(costs, weights_s, kv_s, request_times(geometry, _size(tile))),
     )
 
 
@@ -324,13 +324,13 @@ def _unsliced_cycle_s(geometry: NandGeometry, times: RequestTimes) -> float:
 
 
 def _channel_use(geometry: NandGeometry, times: RequestTimes, policy: FlashPolicy) -> float:
-    if policy == "sliced":
-        return 1.0
     requests_s = times.read_compute_share * geometry.page_read_s
     if policy == "flash-only":
         return requests_s / times.read_compute_s
-    streamed_s = _streamed_s(geometry, times)
-    return (streamed_s + requests_s) / _unsliced_cycle_s(geometry, times)
+    busy_s = _streamed_s(geometry, times) + requests_s
+    if policy == "sliced":
+        return busy_s / times.read_compute_s
+    return busy_s / _unsliced_cycle_s(geometry, times)
 
 
 def _size(tile: TileShape | None) -> tuple[float, float] | None:
@@ -359,13 +359,15 @@ def _stored_bytes(shape: ModelShape, profile: DeviceProfile, weight_bits: int, h
     return stored
 
 
-def _limit(costs: list[MatrixCost], weights_s: float, kv_s: float) -> str:
+def _limit(costs: list[MatrixCost], weights_s: float, kv_s: float, times: RequestTimes) -> str:
     if kv_s > weights_s:
         return "reading keys and values from DRAM"
     flash = sum(cost.flash_bytes for cost in costs)
     streamed = sum(cost.streamed_bytes for cost in costs)
     rounds = sum(cost.calls * cost.rounds for cost in costs)
     filled = sum(cost.calls * cost.rounds * cost.filled for cost in costs) / rounds
+    if streamed > flash and times.waits_for_planes:
+        return "page reads of the planes that stream: most weights go to the NPU"
     if streamed > flash:
         return "the channels: most weights stream to the NPU"
     if filled < 0.8:

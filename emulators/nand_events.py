@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal, get_args
 
@@ -324,7 +324,7 @@ def simulate_token(
 
     Each matrix is divided so that flash and channels finish together, in whole tiles: what should
     stream is added up over the token, and a tile streams once there is enough for it. Between
-    products, pages of later ones stream ahead.
+    products, pages of later ones stream ahead. Where cores use all planes, nothing streams.
 
     Parameters
     ----------
@@ -347,7 +347,10 @@ def simulate_token(
         If the native core is not there.
     """
     chosen = policy or EventPolicy()
-    _check(products, geometry, chosen)
+    if not products:
+        raise UsageError("a token without products takes no time to simulate")
+    if not geometry.streaming_planes_per_channel:
+        chosen = replace(chosen, streaming="flash-only")
     simulation = _Simulation(products, geometry, chosen)
     result, log = simulation.run((0, 0) if window_ns[0] >= window_ns[1] else window_ns)
     if (result.result_pages, result.moved_pages) != (result.read_pages, result.streamed_pages):
@@ -443,16 +446,6 @@ class _Simulation:
         return result
 
 
-def _check(products: Sequence[FlashProduct], geometry: NandGeometry, policy: EventPolicy) -> None:
-    if not products:
-        raise UsageError("a token without products takes no time to simulate")
-    if policy.streaming != "flash-only" and geometry.planes_per_die <= geometry.cores_per_die:
-        raise EmulatorError(
-            f"{geometry.planes_per_die} planes a die leave none beside those of "
-            f'{geometry.cores_per_die} cores to stream pages from; use streaming="flash-only"'
-        )
-
-
 def _product(product: FlashProduct, geometry: NandGeometry, policy: EventPolicy) -> CProduct:
     tile = product.tile or tile_for(product.rows, product.columns, geometry, product.weight_bits)
     share = (
@@ -486,6 +479,10 @@ def _streamed_share(
     round_s = geometry.page_read_s + page.columns * policy.input_bytes / rate
     rounds_s = rounds_of(product.rows, product.columns, tile) * round_s
     free_bytes = max(0.0, geometry.bytes_per_s * rounds_s - input_bytes - result_bytes)
+    if geometry.page_read_s:
+        planes = geometry.channels * geometry.streaming_planes_per_channel
+        by_planes = planes * geometry.page_bytes * rounds_s / geometry.page_read_s
+        free_bytes = min(free_bytes, by_planes)
     weight_bytes = product.rows * product.columns * product.weight_bits / 8
     return free_bytes / (weight_bytes + free_bytes)
 

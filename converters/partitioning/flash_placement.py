@@ -186,8 +186,9 @@ def _lay_out(matrix: FlashMatrix, geometry: NandGeometry) -> MatrixPages:
     row, column, core, channel, tile = _corners(matrix, split.tile, geometry)
     size = page_shape(split.tile, geometry)
     die_of_channel = core // geometry.cores_per_die
-    streamed = _streamed(split, tile, core * geometry.channels + channel, geometry)
-    plane = (tile * geometry.cores_per_die + core % geometry.cores_per_die) + streamed
+    streamed, computed_before = _streamed(split, tile, core * geometry.channels + channel)
+    # Computed pages take the planes in turn; what streams comes from another than the next of them.
+    plane = computed_before * geometry.cores_per_die + core % geometry.cores_per_die + streamed
     none = np.zeros(0, dtype=np.int64)
     return MatrixPages(
         matrix=matrix,
@@ -223,15 +224,17 @@ def _corners(
 
 
 def _streamed(
-    split: MatrixSplit, tile: Integers, core: Integers, geometry: NandGeometry
-) -> npt.NDArray[np.bool_]:
-    """Choose the pages that stream: evenly over rounds, and over cores by another start of each."""
+    split: MatrixSplit, tile: Integers, core: Integers
+) -> tuple[npt.NDArray[np.bool_], Integers]:
+    """Choose the pages that stream: evenly over rounds, and over cores by another start of each.
+
+    Also returns how many pages each core computes before the one at hand.
+    """
     share = split.streamed_bytes / split.weight_bytes
     start = core * ((5**0.5 - 1) / 2) % 1.0  # the golden ratio: starts of any few cores lie apart
-    chosen: npt.NDArray[np.bool_] = np.floor((tile + 1) * share + start) > np.floor(
-        tile * share + start
-    )
-    return chosen
+    before = np.floor(tile * share + start).astype(np.int64)
+    chosen: npt.NDArray[np.bool_] = np.floor((tile + 1) * share + start) > before
+    return chosen, tile - before
 
 
 def _fill(

@@ -138,7 +138,7 @@ def split_matrix(
     times = request_times(geometry, size)
     weight_bytes = -(-matrix_rows * matrix_columns * weight_bits // 8)
     flash_rate = weight_bytes / (rounds * times.read_compute_s)
-    stream_rate = geometry.bytes_per_s * (1 - times.read_compute_share)
+    stream_rate = times.streamed_bytes_per_s(geometry)
     seconds = weight_bytes / (flash_rate + stream_rate)
     return MatrixSplit(
         shape, rounds, weight_bytes, flash_rate * seconds, stream_rate * seconds, seconds

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from edgekit.errors import ProfileError
 from edgekit.profiles import DeviceProfile, NandArray
 
+LEAST_PAGE_BYTES = 512
+"""Of the smallest pages that flash ever had."""
+
 
 @dataclass(frozen=True, slots=True)
 class NandGeometry:
@@ -57,6 +60,11 @@ class NandGeometry:
         return self.dies_per_channel * self.cores_per_die
 
     @property
+    def streaming_planes_per_channel(self) -> int:
+        """Planes of one channel that no core reads from: ordinary pages come from them."""
+        return self.dies_per_channel * max(0, self.planes_per_die - self.cores_per_die)
+
+    @property
     def cores(self) -> int:
         """Compute cores of the whole chiplet."""
         return self.channels * self.cores_per_channel
@@ -87,15 +95,22 @@ class RequestTimes:
     read_compute_share : float
         rate_rc: share of the channel that read-compute requests use for input and results.
     page_s : float
-        t_r: an ordinary page in what they leave of the channel.
+        t_r: an ordinary page in what they leave of the channel, or as often as planes give one.
     compute_request_share : float
         alpha: share of the *requests* (not of the bytes) that are computed in flash.
+    waits_for_planes : bool
+        Whether the planes, and not the channel, limit ordinary pages.
     """
 
     read_compute_s: float
     read_compute_share: float
     page_s: float
     compute_request_share: float
+    waits_for_planes: bool
+
+    def streamed_bytes_per_s(self, geometry: NandGeometry) -> float:
+        """Return the rate of ordinary pages on all channels beside the computation."""
+        return geometry.channels * geometry.page_bytes / self.page_s
 
 
 def nand_geometry(profile: DeviceProfile) -> NandGeometry:
@@ -134,21 +149,27 @@ def request_times(geometry: NandGeometry, tile: tuple[float, float] | None = Non
 
     ``t_rc = tR + W / (channels x rate)``, ``rate_rc = (H + W / channels) / (tR x rate)``,
     ``t_r = page / ((1 - rate_rc) x rate)``, ``alpha = t_r / (t_r + t_rc)``, one byte an element;
-    H and W are the height and width of ``tile`` or of :func:`optimal_tile`. Where read-compute
-    requests alone fill the channel, ``read_compute_share`` is 1, ``page_s`` infinite and
-    ``compute_request_share`` 1.
+    H and W are the height and width of ``tile`` or of :func:`optimal_tile`.
+
+    Two limits are beside the published formulas, which hold where both are far: a round takes no
+    less than its own bytes on the channel, and ordinary pages come from planes that no core reads
+    from, each a page in tR. Where no such plane is left, or requests alone fill the channel,
+    ``page_s`` is infinite and ``compute_request_share`` 1.
 
     Source: Cambricon-LLM, section V.
     """
     height, width = tile or optimal_tile(geometry)
     rate = geometry.channel_bytes_per_s
     slice_bytes = width / geometry.channels
-    read_compute_s = geometry.page_read_s + slice_bytes / rate
-    share = min(1.0, (height + slice_bytes) / (geometry.page_read_s * rate))
-    if share == 1.0:
-        return RequestTimes(read_compute_s, share, math.inf, 1.0)
-    page_s = geometry.page_bytes / ((1 - share) * rate)
-    return RequestTimes(read_compute_s, share, page_s, page_s / (page_s + read_compute_s))
+    requests_s = (height + slice_bytes) / rate
+    read_compute_s = max(geometry.page_read_s + slice_bytes / rate, requests_s)
+    share = min(1.0, requests_s / geometry.page_read_s)
+    planes = geometry.streaming_planes_per_channel
+    by_channel_s = geometry.page_bytes / ((1 - share) * rate) if share < 1.0 else math.inf
+    by_planes_s = geometry.page_read_s / planes if planes else math.inf
+    page_s = max(by_channel_s, by_planes_s)
+    alpha = 1.0 if math.isinf(page_s) else page_s / (page_s + read_compute_s)
+    return RequestTimes(read_compute_s, share, page_s, alpha, by_planes_s > by_channel_s)
 
 
 def optimal_tile(geometry: NandGeometry) -> tuple[float, float]:
@@ -171,13 +192,14 @@ def _check(name: str, nand: NandArray, geometry: NandGeometry) -> None:
         "dies_per_chip": geometry.dies_per_chip,
         "planes_per_die": geometry.planes_per_die,
         "cores_per_die": geometry.cores_per_die,
-        "page_bytes": geometry.page_bytes,
         "page_read_s": geometry.page_read_s,
         "channel_bytes_per_s": geometry.channel_bytes_per_s,
     }
     for key, value in zeros.items():
-        if not value > 0:
-            raise ProfileError("must be more than 0", path=name, key=f"nand.{key}")
+        if not 0 < value < math.inf:
+            raise ProfileError("must be more than 0, and finite", path=name, key=f"nand.{key}")
+    if geometry.page_bytes < LEAST_PAGE_BYTES:
+        raise ProfileError(f"must be {LEAST_PAGE_BYTES} at least", path=name, key="nand.page_bytes")
     counts = {"channels": nand.channels, "chips_per_channel": nand.chips_per_channel}
     counts |= {"dies_per_chip": nand.dies_per_chip, "planes_per_die": nand.planes_per_die}
     counts |= {"cores_per_die": nand.cores_per_die, "page_bytes": nand.page_bytes}

@@ -73,7 +73,12 @@ def random_matrix(
         blocks[:, at : at + 2] = np.frombuffer(scale.tobytes(), np.uint8)
 
     if kind == gguf.GGMLQuantizationType.Q4_0:
-        put_scale(0, 4.6)  # standard deviation of a uniform nibble
+        # With a nibble for -8 and none for 8 the mean would not be 0: through the layers its
+        # direction would grow until every token chose the same experts.
+        low, high = blocks[:, 2:] & 15, blocks[:, 2:] >> 4
+        low[low == 0], high[high == 0] = 8, 8
+        blocks[:, 2:] = low | high << 4
+        put_scale(0, 4.2)
     elif kind == gguf.GGMLQuantizationType.Q8_0:
         put_scale(0, 73.9)
     elif kind == gguf.GGMLQuantizationType.Q4_K:

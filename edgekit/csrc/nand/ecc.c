@@ -184,7 +184,8 @@ static void correct_plane(int8_t *values, int32_t count, int32_t plane, int32_t 
         uint32_t syndrome = take(from, check_bits), place = 2;
         for (int32_t i = first; i < last; i++) {
             place = next_place(place);
-            syndrome ^= place & (0u - (((uint8_t)values[i] >> plane) & 1u));
+            const uint32_t byte = (uint8_t)values[i];
+            syndrome ^= place & (0u - ((byte >> plane) & 1u));
         }
         place = 2;
         for (int32_t i = first; i < last && syndrome; i++) {

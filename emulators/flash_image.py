@@ -52,6 +52,8 @@ VERSION = 1
 ALIGNMENT_BYTES = 4096
 PAGES_PER_BLOCK = 256
 WEIGHT_BITS = (4, 8)
+MOST = 1 << 31
+"""No count in an image reaches it."""
 
 _FIXED = struct.Struct("<4sIQQ32s")
 _ENTRY = np.dtype(
@@ -382,10 +384,11 @@ def _read_header(path: Path, file: BinaryIO) -> FlashImage:
     text = file.read(text_bytes)
     rest = file.read(start - _FIXED.size - text_bytes)
     description = msgspec.json.decode(text, type=ImageDescription)
-    total = sum(matrix.pages for matrix in description.matrices)
+    total = sum(max(0, matrix.pages) for matrix in description.matrices)
     table = rest[: total * _ENTRY.itemsize]
     if hashlib.sha256(text + table).digest() != digest:
         raise PackageDigestError(f"the header of {path}")
+    _check_description(path, description)
     geometry = description.geometry
     page_bytes = geometry.page_bytes + geometry.spare_bytes_per_page
     pages = geometry.planes * description.blocks_per_plane * description.pages_per_block
@@ -397,6 +400,22 @@ def _read_header(path: Path, file: BinaryIO) -> FlashImage:
     entries = np.frombuffer(table, dtype=_ENTRY)
     _check_entries(path, description, entries, pages)
     return FlashImage(path, description, _pages_by_matrix(description, entries), areas)
+
+
+def _check_description(path: Path, description: ImageDescription) -> None:
+    """Refuse numbers that no image was written with: C is handed them."""
+    geometry = description.geometry
+    counts = [geometry.channels, geometry.chips_per_channel, geometry.dies_per_chip]
+    counts += [geometry.planes_per_die, geometry.cores_per_die, geometry.page_bytes]
+    counts += [description.pages_per_block, description.blocks_per_plane]
+    for matrix in description.matrices:
+        counts += [matrix.rows, matrix.columns]
+        if matrix.weight_bits not in WEIGHT_BITS:
+            raise EmulatorError(f"{path} is damaged: weights of {matrix.weight_bits} bits")
+        if not 0 <= matrix.pages < MOST:
+            raise EmulatorError(f"{path} is damaged: a matrix of {matrix.pages} pages")
+    if geometry.spare_bytes_per_page < 0 or not all(0 < count < MOST for count in counts):
+        raise EmulatorError(f"{path} is damaged: a size in its description is impossible")
 
 
 def _check_entries(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.output import P, R, common_options, note, print_json, table
+from edgekit.errors import MemoryBudgetError
 from edgekit.units import format_bytes, format_joules, format_seconds, parse_bytes
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def command(
         write_estimate_report(found, profile, report)
     if as_json:
         print_json(estimate_json(found) | ({"report": str(report)} if report else {}))
-        return
-    print_estimate(found)
+    else:
+        print_estimate(found)
     for need in found.memories:
         if not need.fits:
             note(
@@ -105,6 +106,8 @@ def command(
             )
     if report is not None:
         note(f"report: {report}", quiet=quiet)
+    if not found.fits:
+        raise SystemExit(MemoryBudgetError.exit_code)
 
 
 def workload(

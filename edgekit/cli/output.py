@@ -61,11 +61,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str 
     from rich.markup import escape
     from rich.table import Table
 
-    grid = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    grid = Table(title=escape(title) or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, heading in enumerate(headings):
         cells = [row[index] for row in rows]
         numeric = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "-+" for cell in cells)
-        grid.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(escape(heading), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*map(escape, row))
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)

@@ -216,7 +216,9 @@ def _with_field(work: Workload, key: str, value: Value) -> Workload:
     if key == "weights":
         return replace(work, weights=str(value))
     if key == "context":
-        return replace(work, context=round(float(value)))
+        if float(value) != int(float(value)):
+            raise UsageError(f"a context of {value} tokens; write whole numbers")
+        return replace(work, context=int(float(value)))
     if key == "policy":
         policy = next(item for item in POLICIES if item == value)
         return replace(work, policy=policy)

@@ -71,10 +71,11 @@ def test_wrong_estimates_end_with_the_documented_code(
     assert "Traceback" not in answer.err
 
 
-def test_a_cache_that_does_not_fit_is_said(edgekit: Edgekit) -> None:
+def test_a_cache_that_does_not_fit_is_said_beside_the_figures(edgekit: Edgekit) -> None:
     answer = edgekit("estimate", *CHIPLET, "--context", 1_000_000)
-    assert answer.code == 0
+    assert answer.code == 3
     assert "does not fit: dram" in answer.err
+    assert "tokens/s" in answer.out
 
 
 def test_sweep_marks_the_best(edgekit: Edgekit, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 
 from edgekit.cost.nand import NandGeometry, nand_geometry
 from edgekit.emulators.flash_errors import BitErrors
-from edgekit.emulators.flash_image import FlashImage, open_image, pack_weights, write_image
+from edgekit.emulators.flash_image import (
+    _ENTRY,
+    _FIXED,
+    FlashImage,
+    open_image,
+    pack_weights,
+    write_image,
+)
 from edgekit.emulators.nand_function import multiply, read_weights
 from edgekit.errors import EdgekitError, EmulatorError, PackageDigestError, UsageError
 from edgekit.native import has_library
@@ -168,6 +176,36 @@ def test_images_that_are_cut_off_or_changed_are_refused(tmp_path: Path) -> None:
             open_image(path)
     with pytest.raises(EmulatorError, match="cannot be read"):
         open_image(tmp_path / "missing.ekn")
+
+
+@pytest.mark.parametrize(
+    ("written", "claimed"),
+    [
+        (b'"weight_bits":8', b'"weight_bits":1'),
+        (b'"weight_bits":8', b'"weight_bits":0'),
+        (b'"channels":2', b'"channels":0'),
+        (b'"spare_bytes_per_page":', b'"spare_bytes_per_page":-'),
+        (b'"rows":', b'"rows":99999999999999999999'),
+    ],
+)
+def test_descriptions_that_were_made_up_are_refused(
+    tmp_path: Path, written: bytes, claimed: bytes
+) -> None:
+    """Anybody can compute the digest again: what it covers need not be true."""
+    path = small_image(tmp_path / "i.ekn").path
+    data = path.read_bytes()
+    magic, version, start, size, _ = _FIXED.unpack(data[: _FIXED.size])
+    text = data[_FIXED.size : _FIXED.size + size]
+    assert written in text
+    text = text.replace(written, claimed)
+    assert _FIXED.size + len(text) <= start
+    pages = open_image(path).description.matrices
+    table = data[_FIXED.size + size :][: sum(m.pages for m in pages) * _ENTRY.itemsize]
+    digest = hashlib.sha256(text + table).digest()
+    header = _FIXED.pack(magic, version, start, len(text), digest) + text + table
+    path.write_bytes(header.ljust(start, b"\0") + data[start:])
+    with pytest.raises(EdgekitError):
+        open_image(path)
 
 
 def test_what_cannot_be_stored_or_multiplied_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Layers that are not quantized.
     dim : mapping of str to int
         Values of named dimensions.
+    patch : str
+        Firmware: ``auto``, ``off`` or rows and columns such as ``2x2``: whether the first layers
+        run patch by patch. ``auto`` does what fits.
+    stream_input : bool
+        Firmware: the input is handed over patch by patch and lies in no memory.
     dry_run : bool
         Plan only, write nothing.
     memory : str
@@ -99,6 +104,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     min_sqnr_db: float | None = None
     keep_float: tuple[str, ...] = ()
     dim: dict[str, int] = {}
+    patch: str = "auto"
+    stream_input: bool = False
     dry_run: bool = False
     memory: str = ""
     context: int = 0

@@ -57,6 +57,10 @@ Examples:
 @click.option("--min-sqnr-db", type=float, metavar="DB", help="Gate: output against float.")
 @click.option("--keep-float", multiple=True, metavar="LAYER", help="Do not quantize this layer.")
 @click.option("--dim", multiple=True, metavar="NAME=N", help="Value of a named dimension.")
+@click.option("--patch", metavar="auto|off|RxC", help="Firmware: first layers in patches. [auto]")
+@click.option(
+    "--stream-input", is_flag=True, default=None, help="Firmware: hand the input to patches."
+)
 @click.option("--memory", metavar="BYTES", help="Language models: hard limit, such as 2GiB.")
 @click.option("--context", type=int, metavar="N", help="Language models: tokens of a session.")
 @click.option("--sessions", type=int, metavar="N", help="Language models: at the same time. [1]")

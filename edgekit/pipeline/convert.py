@@ -34,6 +34,7 @@ from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.kept_source import is_quantized
 from edgekit.pipeline.litert_route import convert_for_litert, is_tflite
 from edgekit.pipeline.onnx_route import convert_for_onnxruntime
+from edgekit.pipeline.patching import smallest_with_patches, with_patches
 from edgekit.pipeline.source import SourceModel, read_source
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
@@ -69,6 +70,8 @@ class Conversion:
         What ``flash`` can write: the model with the monitor.
     stated_error : str
         What is known of the error of the estimates; empty where nothing is.
+    patches : mapping
+        Which patches the first layers run in, plain values; empty where they run whole.
     """
 
     model_name: str
@@ -81,6 +84,7 @@ class Conversion:
     image: tuple[ImageMemory, ...] = ()
     flash_images: tuple[ImageFacts, ...] = ()
     stated_error: str = ""
+    patches: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer of ``edgekit convert --json``."""
@@ -104,6 +108,7 @@ class Conversion:
             "firmware": dict(self.firmware),
             "image": [memory.to_json() for memory in self.image],
             "flash_images": [msgspec.to_builtins(image) for image in self.flash_images],
+            "patches": dict(self.patches),
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
@@ -148,11 +153,12 @@ def convert_recipe(
     product = route(job)
     step("placing and ordering the layers")
     ordered = schedule(product.graph, kernels=kernels_of(profile)).graph
-    product = replace(product, graph=ordered)
+    whole = replace(product, graph=ordered)
+    product, patching = with_patches(whole, recipe, profile)
     step("planning memory")
     plan = plan_for(product, profile)
     if exceeded_memories(plan):
-        check_fit(plan, hint=_hint(product, profile))
+        check_fit(plan, hint=_patch_hint(whole, plan, profile) or _hint(product, profile))
     step("writing the package")
     firmware = FirmwareFiles()
     if profile.kind == "mcu":
@@ -170,6 +176,7 @@ def convert_recipe(
         image=firmware.memories,
         flash_images=firmware.flash_images,
         stated_error=stated_error(profile),
+        patches=patching.to_json() if patching else {},
     )
 
 
@@ -260,7 +267,16 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
         estimates=estimates,
         executor_memory=product.executor_memory,
         kernels=kernels_of(profile),
+        streamed=product.streamed,
     )
+
+
+def _patch_hint(whole: Product, plan: Plan, profile: DeviceProfile) -> str:
+    """Return the patches with which a product fits whose activations alone are too large."""
+    exceeded = {use.name for use in exceeded_memories(plan)}
+    if profile.kind != "mcu" or plan.streamed or exceeded != {profile.working_memory}:
+        return ""
+    return smallest_with_patches(whole.graph, profile)
 
 
 def _hint(product: Product, profile: DeviceProfile) -> str:

@@ -98,6 +98,8 @@ class Product:
     executor_memory : ExecutorMemory, optional
     notes : tuple of str
         Sentences for the user.
+    streamed : tuple of str
+        Inputs that are handed over part by part.
     """
 
     executor: str
@@ -108,6 +110,7 @@ class Product:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     executor_memory: ExecutorMemory | None = None
     notes: tuple[str, ...] = ()
+    streamed: tuple[str, ...] = ()
 
 
 def layer_errors(report: tuple[LayerError, ...]) -> list[dict[str, Any]]:

@@ -1,0 +1,155 @@
+"""Which patches: every stage and grid weighed by peak bytes against extra multiply-accumulates.
+
+The search tries each end of a patch stage whose output is smaller than those of all ends before (a
+later end with an output as large only adds overlap), with grids of growing fineness, with and
+without kept rows. What is weighed is exact: the largest sum of live bytes of the patched graph,
+scratch memory of kernels included, and its multiply-accumulates.
+
+The idea of a front over fusion settings is that of msf-CNN (Huang et al., "msf-CNN: Patch-based
+Multi-Stage Fusion with Convolutional Neural Networks for TinyML", NeurIPS 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
+from edgekit.errors import UnsupportedOpError
+from edgekit.graph import Graph
+from edgekit.lifetimes import find_storages
+from edgekit.ops import spec_of
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.ops.spec import OpView
+from edgekit.plan import Compute
+
+_MEMORY = "ram"
+_MOST_PATCHES = 64
+"""Each patch has its own calls in the generated code, of some hundred bytes a layer."""
+
+_SIDES = (2, 3, 4, 5, 6, 8)
+_ROWS = (2, 3, 4, 6, 8, 12, 14, 16, 24, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCost:
+    """What a choice of patches costs.
+
+    Parameters
+    ----------
+    grid : PatchGrid or None
+        None: no patches.
+    peak_bytes : int
+        Largest sum of live bytes, scratch memory included: no arena is smaller.
+    macs : int
+        Multiply-accumulates of the whole network, what is computed twice included.
+    """
+
+    grid: PatchGrid | None
+    peak_bytes: int
+    macs: int
+
+
+def weigh(graph: Graph, grid: PatchGrid | None, kernels: KernelSet) -> PatchCost:
+    """Return what a choice costs (errors as :func:`split_into_patches`)."""
+    patched = split_into_patches(graph, grid) if grid else graph
+    streamed = graph.inputs if grid and grid.streamed else ()
+    macs = sum(spec_of(node).macs(OpView.of(patched, node)) for node in patched.nodes)
+    return PatchCost(grid, live_peak_bytes(patched, kernels, streamed), macs)
+
+
+def live_peak_bytes(graph: Graph, kernels: KernelSet, streamed: Sequence[str] = ()) -> int:
+    """Return the largest number of bytes alive at any node, in the order of the graph."""
+    steps = [Compute(node.name, "", (), _MEMORY) for node in graph.nodes]
+    changes = [0] * (len(steps) + 2)
+    for storage in find_storages(
+        graph, steps, host_memory=_MEMORY, kernels=kernels, streamed=streamed
+    ):
+        changes[storage.first_step] += storage.size_bytes
+        changes[storage.last_step + 1] -= storage.size_bytes
+    live, peak = 0, 0
+    for change in changes:
+        live += change
+        peak = max(peak, live)
+    return peak
+
+
+def candidates(graph: Graph, *, streamed: bool) -> Iterator[PatchGrid]:
+    """Yield the grids that the search weighs."""
+    producers = {node.name: node for node in graph.nodes}
+    smallest = max(tensor.size_bytes for tensor in graph.tensors.values())
+    for last in patch_stages(graph):
+        output = graph.tensors[producers[last].outputs[0]]
+        if output.size_bytes >= smallest:
+            continue
+        smallest = output.size_bytes
+        _, height, width, _ = output.static_shape
+        for side in _SIDES:
+            if side <= min(height, width) and side * side <= _MOST_PATCHES:
+                yield PatchGrid(last, side, side, streamed=streamed)
+        for rows in _ROWS:
+            if rows <= height:
+                yield PatchGrid(last, rows, cached=True, streamed=streamed)
+
+
+def search(
+    graph: Graph, kernels: KernelSet, *, streamed: bool, grids: Iterable[PatchGrid] | None = None
+) -> list[PatchCost]:
+    """Return the choices that no other beats, whole layers first.
+
+    Another choice beats one if it has neither more peak bytes nor more multiply-accumulates nor
+    more patches.
+
+    Parameters
+    ----------
+    graph : Graph
+        With static shapes, channels last, in the order in which it runs.
+    kernels : KernelSet
+        Whose scratch memory counts.
+    streamed : bool
+        Whether the input is handed over part by part, in no memory of its own.
+    grids : iterable of PatchGrid, optional
+        What is weighed; all :func:`candidates`, without it. What cannot be is left out.
+
+    Returns
+    -------
+    list of PatchCost
+        By peak, the smallest last.
+    """
+    whole = weigh(graph, None, kernels)
+    found = []
+    for grid in candidates(graph, streamed=streamed) if grids is None else grids:
+        try:
+            found.append(weigh(graph, grid, kernels))
+        except UnsupportedOpError:
+            continue
+    front = [cost for cost in found if not any(_beats(other, cost) for other in (whole, *found))]
+    return [whole, *sorted(front, key=lambda cost: -cost.peak_bytes)]
+
+
+def _beats(first: PatchCost, second: PatchCost) -> bool:
+    one, other = ((cost.peak_bytes, cost.macs, _patches(cost)) for cost in (first, second))
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def choose(front: Sequence[PatchCost], available_bytes: int) -> PatchCost:
+    """Return whole layers where they fit, else the cheapest that fits, else the smallest.
+
+    The cheapest has the fewest multiply-accumulates; of equal ones the fewest patches, which moves
+    fewest bytes.
+
+    Parameters
+    ----------
+    front : sequence of PatchCost
+        As :func:`search` returns it; not empty.
+    available_bytes : int
+    """
+    fitting = [cost for cost in front if cost.peak_bytes <= available_bytes]
+    if not fitting:
+        return min(front, key=lambda cost: cost.peak_bytes)
+    whole = [cost for cost in fitting if cost.grid is None]
+    return whole[0] if whole else min(fitting, key=lambda cost: (cost.macs, _patches(cost)))
+
+
+def _patches(cost: PatchCost) -> int:
+    return cost.grid.rows * cost.grid.columns if cost.grid else 0

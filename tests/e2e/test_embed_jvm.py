@@ -31,6 +31,7 @@ CHECKS = (
     "listener",
     "close_inside",
     "close_outside",
+    "close_each_other",
     "turns",
     "threads",
     "budget",

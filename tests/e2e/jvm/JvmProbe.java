@@ -9,6 +9,8 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicReference;
 
 /** One check of the binding in a process of its own: prints what it found, or throws. */
@@ -41,6 +43,7 @@ public final class JvmProbe {
             case "listener" -> probe.listener();
             case "close_inside" -> probe.closeInside();
             case "close_outside" -> probe.closeOutside();
+            case "close_each_other" -> probe.closeEachOther();
             case "turns" -> probe.turns();
             case "threads" -> probe.threads();
             case "refusals" -> probe.refusals(rest[0], rest[1]);
@@ -288,6 +291,47 @@ public final class JvmProbe {
                 threads.get(i).join();
                 check(answers.get(i).get().finishReason == FinishReason.CANCELLED, "not ended");
             }
+        }
+    }
+
+    /** Listeners on two threads close everything at the same time: none may wait for the other. */
+    private void closeEachOther() throws InterruptedException {
+        for (int round = 0; round < 20; round++) {
+            LanguageModel model = open();
+            CyclicBarrier together = new CyclicBarrier(SESSIONS);
+            List<Thread> threads = new ArrayList<>();
+            for (int i = 0; i < SESSIONS; i++) {
+                Session session = model.openSession();
+                boolean[] isFirst = {true};
+                threads.add(
+                        new Thread(
+                                () ->
+                                        session.generate(
+                                                "the",
+                                                greedy(100_000),
+                                                text -> {
+                                                    if (isFirst[0]) {
+                                                        isFirst[0] = false;
+                                                        meet(together);
+                                                        model.close();
+                                                    }
+                                                })));
+            }
+            threads.forEach(Thread::start);
+            for (Thread thread : threads) {
+                thread.join(20_000);
+                check(!thread.isAlive(), "listeners wait for each other");
+            }
+            checkClosed(model::openSession);
+            model.close();
+        }
+    }
+
+    private static void meet(CyclicBarrier together) {
+        try {
+            together.await();
+        } catch (InterruptedException | BrokenBarrierException error) {
+            throw new AssertionError(error);
         }
     }
 

@@ -112,7 +112,10 @@ public final class LanguageModel implements AutoCloseable {
         }
     }
 
-    /** Ends what the sessions generate, closes them, and gives the memory back. */
+    /**
+     * Ends what the sessions generate, closes them, and gives the memory back; called by a listener,
+     * once the last answer has ended.
+     */
     @Override
     public void close() {
         List<Session> open;
@@ -123,17 +126,31 @@ public final class LanguageModel implements AutoCloseable {
         for (Session session : open) {
             session.close();
         }
-        synchronized (lock) {
-            if (handle != 0) {
-                Native.close(handle);
-                handle = 0;
-            }
-        }
+        giveBackIfUnused();
     }
 
     void forget(Session session) {
         synchronized (lock) {
             sessions.remove(session);
+            giveBackIfUnused();
+        }
+    }
+
+    /** Whether the calling thread is in a listener. */
+    boolean isGeneratingHere() {
+        List<Session> open;
+        synchronized (lock) {
+            open = new ArrayList<>(sessions);
+        }
+        return open.stream().anyMatch(Session::isGeneratingHere);
+    }
+
+    private void giveBackIfUnused() {
+        synchronized (lock) {
+            if (isClosed && sessions.isEmpty() && handle != 0) {
+                Native.close(handle);
+                handle = 0;
+            }
         }
     }
 

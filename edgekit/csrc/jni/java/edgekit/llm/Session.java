@@ -9,7 +9,8 @@ import java.util.Arrays;
  * last answer ended (every turn of a chat) is not computed again.
  *
  * <p>One thread generates at a time, others wait for it. {@link #cancel} and {@link #close} may
- * come from any thread, a listener included.
+ * come from any thread, a listener included. What a listener closes is given back when its answer
+ * has ended: two listeners that waited for each other's would wait for ever.
  */
 public final class Session implements AutoCloseable {
     /** Tokens that the repetition penalty looks back at. */
@@ -23,8 +24,9 @@ public final class Session implements AutoCloseable {
     private final Object gate = new Object();
 
     private long handle;
-    private boolean isGenerating;
+    private Thread generating; // null: none
     private boolean isCancelled;
+    private boolean isClosed;
 
     Session(LanguageModel model, long handle) {
         this.model = model;
@@ -51,8 +53,13 @@ public final class Session implements AutoCloseable {
         try {
             return new Run(options, listener).answer(prompt);
         } finally {
+            boolean wasClosed;
             synchronized (gate) {
-                isGenerating = false;
+                generating = null;
+                wasClosed = isClosed;
+            }
+            if (wasClosed) {
+                giveBack();
             }
         }
     }
@@ -60,39 +67,60 @@ public final class Session implements AutoCloseable {
     /** Ends the answer that is being generated, within one layer's computation. */
     public void cancel() {
         synchronized (gate) {
-            if (isGenerating && handle != 0) {
+            if (generating != null) {
                 isCancelled = true;
                 Native.cancel(handle);
             }
         }
     }
 
-    /** Ends the answer that is being generated, waits for its end and gives the session back. */
+    /**
+     * Ends the answer that is being generated, waits for its end and gives the session back; from a
+     * listener it does not wait.
+     */
     @Override
     public void close() {
         cancel();
+        boolean mayWait = !model.isGeneratingHere();
+        synchronized (gate) {
+            isClosed = true;
+            if (generating != null && !mayWait) {
+                return;
+            }
+        }
         synchronized (this) {
-            long closed;
-            synchronized (gate) {
-                closed = handle;
-                handle = 0;
-            }
-            if (closed != 0) {
-                Native.closeSession(closed);
-                model.forget(this);
-            }
+            giveBack();
+        }
+    }
+
+    /** Whether the calling thread is in a listener of this session. */
+    boolean isGeneratingHere() {
+        synchronized (gate) {
+            return generating == Thread.currentThread();
+        }
+    }
+
+    private void giveBack() {
+        long given;
+        synchronized (gate) {
+            given = handle;
+            handle = 0;
+        }
+        if (given != 0) {
+            Native.closeSession(given);
+            model.forget(this);
         }
     }
 
     private void begin() {
         synchronized (gate) {
-            if (handle == 0) {
+            if (isClosed) {
                 throw new IllegalStateException("the session is closed");
             }
-            if (isGenerating) {
+            if (generating != null) {
                 throw new IllegalStateException("a listener cannot generate in its own session");
             }
-            isGenerating = true;
+            generating = Thread.currentThread();
             isCancelled = false;
         }
     }
@@ -139,7 +167,7 @@ public final class Session implements AutoCloseable {
         return counters[1];
     }
 
-    /** One answer. Nothing native is touched after the listener has cancelled or closed. */
+    /** One answer. */
     private final class Run {
         private final GenerateOptions options;
         private final TextListener listener;

@@ -200,7 +200,9 @@ def _in_flash_rows() -> Iterator[ValidationRow]:
     geometry = nand_geometry(profile)
     page_s = request_times(geometry).read_compute_s
     rate = geometry.cores * geometry.page_bytes / page_s / 1e9
-    yield compare(_NAME, "aif: weights computed in flash, GB/s", source, 102.4, rate)
+    quantity = "aif: weights computed in flash, GB/s"
+    # The profile's cores are as many as this rate needs.
+    yield compare(_NAME, quantity, source, 102.4, rate, fitted=True)
     for model, published in (("llama2-7b", 13.1), ("llama3-70b", 1.6)):
         found = tokens_per_s("aif", model, policy="flash-only")
         yield compare(_NAME, f"aif: {model} 8 bit, flash only, tok/s", source, published, found)

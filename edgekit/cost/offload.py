@@ -135,6 +135,7 @@ def offload_token(
         kv_bytes=shape.kv_bytes(context, activation_bytes),
         weight_bits=weight_bits,
         context=context,
+        attention_macs=shape.layers * context * (context + 1) * shape.attention_width,
     )
     found: list[OffloadToken] = []
     refusal: EdgekitError | None = None
@@ -157,6 +158,8 @@ class _Load:
     kv_bytes: int
     weight_bits: int
     context: int
+    attention_macs: int
+    """Of a prompt: each position with all before it."""
 
     @property
     def used_bytes(self) -> float:
@@ -181,11 +184,14 @@ def _token_on(
         own.energy_per_byte_j,
         profile,
     )
-    compute_s = load.used_weights / product_rate(processor)
-    copies_s = sum(hop.seconds for hop in hops)
+    rate = product_rate(processor)
+    compute_s = load.used_weights / rate
     busy_s = max(read.seconds, compute_s)
-    all_copies_s = copies_s * load.stored_bytes / load.used_bytes
-    prompt_s = max(all_copies_s, read.seconds, load.context * compute_s) if load.context else 0.0
+    # With experts, a prompt is taken to need all of them.
+    all_over_used = load.stored_bytes / load.used_bytes
+    ways_s = (sum(hop.seconds for hop in hops), read.seconds)
+    products_s = load.context * compute_s + load.attention_macs / rate
+    prompt_s = max(max(ways_s) * all_over_used, products_s) if load.context else 0.0
     power_w = processor.active_power_w.value if processor.active_power_w else 0.0
     return OffloadToken(
         processor.name,

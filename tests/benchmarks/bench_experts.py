@@ -10,8 +10,9 @@ which is the hardest case for whatever keeps some of them.
 
 Limits are shares of the file, and around the weights of one token's cycle: everything but the
 experts, and as many experts as a token uses; one more, and one less, where a cache that drops what
-was used longest ago hits nothing if tokens repeat their experts. Every run is a process in a control group whose limit counts
-the page cache too: the engine's budget and 70 MB for the interpreter; one thread; arms take turns.
+was used longest ago hits nothing if tokens repeat their experts. Every run is a process in a
+control group whose limit counts the page cache too: the engine's budget and 70 MB for the
+interpreter; one thread; arms take turns.
 
 Columns: the engine's budget; hit rate (share of the chosen experts' bytes that lay in memory),
 predicted and observed; bytes read per token, predicted and observed, and llama.cpp's; tokens per

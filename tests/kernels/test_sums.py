@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.native import has_library
@@ -36,6 +36,7 @@ def sums(draw: st.DrawFn) -> OpCase:
     )
 
 
+@settings(deadline=None)
 @given(case=sums())
 def test_kernels_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
     found = run_native(case.id, case, kernels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.graph import Attr
@@ -73,12 +73,14 @@ def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
     )
 
 
+@settings(deadline=None)
 @given(case=st.booleans().flatmap(lambda depthwise: windows(depthwise=depthwise, same=False)))
 def test_kernels_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
     found = run_native(case.id, case, kernels)
     assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
 
 
+@settings(deadline=None)
 @given(case=st.booleans().flatmap(lambda depthwise: windows(depthwise=depthwise, same=True)))
 def test_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
     if registry()[case.id].in_place_when(view_of(case.id, case)):
@@ -86,6 +88,7 @@ def test_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) ->
         assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
 
 
+@settings(deadline=None)
 @given(case=windows(depthwise=False, same=True))
 def test_plans_let_a_convolution_overwrite_its_input(case: OpCase) -> None:
     graph, profile = overwritable(case), load_profile("stm32h743")

@@ -232,6 +232,21 @@ def _pad(e: Emission) -> None:
     e.finish("Pad", inputs, mode=mode)
 
 
+def _paste(e: Emission) -> None:
+    """Zeros around the image, then the canvas where these are."""
+    _, rows, columns, _ = e.view.input(0).static_shape
+    (height, width), (top, left) = e.view.ints_attr("size"), e.view.ints_attr("at")
+    below, beside = height - top - rows, width - left - columns
+    inputs = [e.input(0), e.ints((0, top, left, 0, 0, below, beside, 0))]
+    if e.view.optional_input(1) is None:
+        e.finish("Pad", inputs, mode="constant")
+        return
+    inside = np.zeros((1, height, width, 1), np.bool_)
+    inside[:, top : top + rows, left : left + columns] = True
+    mask = e.writer.constant(f"{e.output}/inside", inside)
+    e.finish("Where", [mask, e.new("Pad", inputs, mode="constant"), e.input(1)])
+
+
 def _gather(e: Emission) -> None:
     e.finish("Gather", e.inputs, axis=e.view.int_attr("axis", 0))
 
@@ -390,6 +405,7 @@ EMITTERS: dict[str, Emitter] = {
     "max_pool2d": _max_pool,
     "pack": _pack,
     "pad": _pad,
+    "paste": _paste,
     "quantize": _quantize,
     "reduce_l2": _reduce("ReduceL2"),
     "reduce_max": _reduce("ReduceMax"),

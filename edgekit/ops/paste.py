@@ -56,6 +56,7 @@ def _cases() -> Iterable[OpCase]:
         small, large = (images, 2, 3, 5), (images, 5, 4, 5)
         floats = cases.float_input("image", small), cases.float_input("canvas", large)
         yield cases.case(f"float_{images}", _infer, floats, attrs)
+        yield cases.case(f"float_first_{images}", _infer, floats[:1], attrs)
         stored = cases.int8_input("image", small, 0.1, 3), cases.int8_input("canvas", large, 0.1, 3)
         yield cases.case(f"int8_{images}", _infer, stored, attrs, scale=0.1, zero_point=3)
         yield cases.case(f"int8_first_{images}", _infer, stored[:1], attrs, scale=0.1, zero_point=3)

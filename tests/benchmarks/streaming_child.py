@@ -133,9 +133,9 @@ def run_disk(path: Path, _cap_bytes: int, _count: int) -> dict[str, object]:
         buffer = huge_buffer(DISK_BLOCK)
         block = lane
         while time.perf_counter() < end_s:
-            read_bytes = os.preadv(descriptor, [buffer.data], block % blocks * DISK_BLOCK)
+            size_bytes = os.preadv(descriptor, [buffer.data], block % blocks * DISK_BLOCK)
             if time.perf_counter() > count_from_s:
-                done[lane] += read_bytes
+                done[lane] += size_bytes
             block += DISK_LANES
 
     def read_memory() -> None:

@@ -22,9 +22,21 @@ from typing import Literal, get_args
 from edgekit.converters.partitioning.flash_tiles import TileShape, page_shape, rounds_of, tile_for
 from edgekit.cost.nand import NandGeometry
 from edgekit.cost.timeline import to_ns
+from edgekit.emulators.nand_native import (
+    CEvent,
+    COptions,
+    CProduct,
+    CResult,
+    declare,
+    to_c,
+    workspace_for,
+)
 from edgekit.errors import EmulatorError, UsageError
 from edgekit.model_shapes import ModelShape
 from edgekit.native import load_library
+
+MOST_ROWS = 1 << 31
+MOST_PAGES = 1 << 24
 
 Streaming = Literal["sliced", "unsliced", "flash-only"]
 
@@ -211,87 +223,6 @@ class EventResult:
     timeline: tuple[NandEvent, ...]
 
 
-class CGeometry(ctypes.Structure):
-    """``ek_nand_geometry``."""
-
-    _fields_ = (
-        ("channels", ctypes.c_int64),
-        ("dies", ctypes.c_int64),
-        ("planes_per_die", ctypes.c_int64),
-        ("cores_per_die", ctypes.c_int64),
-        ("page_bytes", ctypes.c_int64),
-        ("page_read_ns", ctypes.c_int64),
-        ("channel_bytes_per_s", ctypes.c_int64),
-    )
-
-
-class CProduct(ctypes.Structure):
-    """``ek_nand_product``."""
-
-    _fields_ = (
-        ("rows", ctypes.c_int64),
-        ("columns", ctypes.c_int64),
-        ("tile_rows", ctypes.c_int64),
-        ("tile_columns", ctypes.c_int64),
-        ("weight_bits", ctypes.c_int64),
-        ("delay_ns", ctypes.c_int64),
-        ("streamed_share", ctypes.c_int64),
-    )
-
-
-class COptions(ctypes.Structure):
-    """``ek_nand_options``."""
-
-    _fields_ = (
-        ("slice_bytes", ctypes.c_int64),
-        ("input_bytes", ctypes.c_int64),
-        ("result_bytes", ctypes.c_int64),
-        ("compute_ns", ctypes.c_int64),
-        ("buffer_pages", ctypes.c_int64),
-        ("hold_channel", ctypes.c_int64),
-        ("stream_idle", ctypes.c_int64),
-        ("log_from_ns", ctypes.c_int64),
-        ("log_until_ns", ctypes.c_int64),
-    )
-
-
-class CEvent(ctypes.Structure):
-    """``ek_nand_event``."""
-
-    _fields_ = (
-        ("start_ns", ctypes.c_int64),
-        ("end_ns", ctypes.c_int64),
-        ("sequence", ctypes.c_int64),
-        ("kind", ctypes.c_int32),
-        ("channel", ctypes.c_int32),
-        ("unit", ctypes.c_int32),
-        ("product", ctypes.c_int32),
-    )
-
-
-class CResult(ctypes.Structure):
-    """``ek_nand_result``."""
-
-    _fields_ = (
-        ("end_ns", ctypes.c_int64),
-        ("input_ns", ctypes.c_int64),
-        ("result_ns", ctypes.c_int64),
-        ("page_ns", ctypes.c_int64),
-        ("starved_ns", ctypes.c_int64),
-        ("rounds", ctypes.c_int64),
-        ("tiles", ctypes.c_int64),
-        ("read_pages", ctypes.c_int64),
-        ("result_pages", ctypes.c_int64),
-        ("streamed_pages", ctypes.c_int64),
-        ("moved_pages", ctypes.c_int64),
-        ("flash_bytes", ctypes.c_int64),
-        ("stream_bytes", ctypes.c_int64),
-        ("buffer_peak_pages", ctypes.c_int64),
-        ("events", ctypes.c_int64),
-        ("logged", ctypes.c_int64),
-    )
-
-
 def token_products(
     shape: ModelShape, *, weight_bits: int = 8, attention_s: float = 0.0
 ) -> tuple[FlashProduct, ...]:
@@ -349,6 +280,9 @@ def simulate_token(
     chosen = policy or EventPolicy()
     if not products:
         raise UsageError("a token without products takes no time to simulate")
+    for product in products:
+        if max(product.rows, product.columns) >= MOST_ROWS or not 0 <= product.delay_s <= 1e6:
+            raise UsageError(f"{product} is beyond what is simulated")
     if not geometry.streaming_planes_per_channel:
         chosen = replace(chosen, streaming="flash-only")
     simulation = _Simulation(products, geometry, chosen)
@@ -385,9 +319,14 @@ def read_pages(
     MissingDependencyError
         If the native core is not there.
     """
-    library = _declare(load_library())
-    c_geometry = _to_c(geometry)
-    workspace, place, size_bytes = _workspace(library, c_geometry, 1)
+    if not (0 < pages <= MOST_PAGES and 0 < queue_depth <= MOST_PAGES and 1 <= registers <= 2):
+        raise EmulatorError(
+            f"{pages} pages at queue depth {queue_depth} with {registers} registers cannot be "
+            "simulated"
+        )
+    library = declare(load_library())
+    c_geometry = to_c(geometry)
+    workspace, place, size_bytes = workspace_for(library, c_geometry, 1)
     ends = (ctypes.c_int64 * max(pages, 1))()
     status = library.ek_nand_read_pages(
         ctypes.byref(c_geometry), pages, queue_depth, registers, place, size_bytes, ends
@@ -407,14 +346,14 @@ class _Simulation:
     def __init__(
         self, products: Sequence[FlashProduct], geometry: NandGeometry, policy: EventPolicy
     ) -> None:
-        self._library = _declare(load_library())
-        self._geometry = _to_c(geometry)
+        self._library = declare(load_library())
+        self._geometry = to_c(geometry)
         self._count = len(products)
         self._products = (CProduct * self._count)(
             *(_product(product, geometry, policy) for product in products)
         )
         self._options = _options(geometry, policy)
-        self._memory, self._place, self._size_bytes = _workspace(
+        self._memory, self._place, self._size_bytes = workspace_for(
             self._library, self._geometry, self._count
         )
 
@@ -503,18 +442,6 @@ def _options(geometry: NandGeometry, policy: EventPolicy) -> COptions:
     )
 
 
-def _to_c(geometry: NandGeometry) -> CGeometry:
-    return CGeometry(
-        geometry.channels,
-        geometry.dies_per_channel,
-        geometry.planes_per_die,
-        geometry.cores_per_die,
-        geometry.page_bytes,
-        to_ns(geometry.page_read_s),
-        round(geometry.channel_bytes_per_s),
-    )
-
-
 def _to_result(result: CResult, log: Sequence[CEvent], geometry: NandGeometry) -> EventResult:
     channel_ns = result.end_ns * geometry.channels
     use = ChannelUse(
@@ -546,46 +473,3 @@ def _to_result(result: CResult, log: Sequence[CEvent], geometry: NandGeometry) -
         events=result.events,
         timeline=tuple(sorted(events, key=lambda event: (event.start_ns, event.channel))),
     )
-
-
-def _workspace(
-    library: ctypes.CDLL, geometry: CGeometry, products: int
-) -> tuple[ctypes.Array[ctypes.c_char], int, int]:
-    """Return memory to keep alive, an address in it that is a multiple of 16, and its bytes."""
-    size_bytes = library.ek_nand_workspace_bytes(ctypes.byref(geometry), products)
-    if size_bytes == 0:
-        raise EmulatorError(
-            f"{products} products, {geometry.channels} channels of {geometry.dies} dies with pages "
-            f"of {geometry.page_bytes} bytes are beyond what is simulated"
-        )
-    memory = ctypes.create_string_buffer(size_bytes + 16)
-    return memory, (ctypes.addressof(memory) + 15) // 16 * 16, size_bytes
-
-
-def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    geometry = ctypes.POINTER(CGeometry)
-    library.ek_nand_workspace_bytes.argtypes = (geometry, ctypes.c_size_t)
-    library.ek_nand_workspace_bytes.restype = ctypes.c_size_t
-    library.ek_nand_simulate.argtypes = (
-        geometry,
-        ctypes.POINTER(CProduct),
-        ctypes.c_size_t,
-        ctypes.POINTER(COptions),
-        ctypes.POINTER(CEvent),
-        ctypes.c_size_t,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.POINTER(CResult),
-    )
-    library.ek_nand_simulate.restype = ctypes.c_int
-    library.ek_nand_read_pages.argtypes = (
-        geometry,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.POINTER(ctypes.c_int64),
-    )
-    library.ek_nand_read_pages.restype = ctypes.c_int
-    return library

@@ -21,7 +21,7 @@ from edgekit import native
 from edgekit.converters.partitioning.flash_tiles import TileShape, tile_for
 from edgekit.cost.nand import NandGeometry
 from edgekit.cost.timeline import to_ns
-from edgekit.emulators import nand_events
+from edgekit.emulators import nand_native
 from edgekit.emulators.nand_events import (
     CHANNEL_KINDS,
     EventKind,
@@ -456,19 +456,19 @@ def simulate_status(
     *, shift: int = 0, spare_bytes: int = 0, products: int = 1, **changes: int
 ) -> int:
     """Status for a small token with some values of its records changed."""
-    library = nand_events._declare(native.load_library())
+    library = nand_native.declare(native.load_library())
     fields = {
-        "geometry": nand_events.CGeometry(2, 2, 2, 1, 1024, 2000, 10**9),
-        "product": nand_events.CProduct(64, 64, 64, 64, 8, 0, 1 << 31),
-        "options": nand_events.COptions(64, 1, 1, 0, 4, 0, 0, 0, 0),
+        "geometry": nand_native.CGeometry(2, 2, 2, 1, 1024, 2000, 10**9),
+        "product": nand_native.CProduct(64, 64, 64, 64, 8, 0, 1 << 31),
+        "options": nand_native.COptions(64, 1, 1, 0, 4, 0, 0, 0, 0),
     }
     for name, value in changes.items():
         owner = next(item for item in fields.values() if hasattr(item, name))
         setattr(owner, name, value)
-    size = library.ek_nand_workspace_bytes(nand_events.CGeometry(2, 2, 2, 1, 1024, 1, 10**9), 1)
+    size = library.ek_nand_workspace_bytes(nand_native.CGeometry(2, 2, 2, 1, 1024, 1, 10**9), 1)
     memory = ctypes.create_string_buffer(size + 32)
     place = (ctypes.addressof(memory) + 15) // 16 * 16 + shift
-    result = nand_events.CResult(end_ns=-7)
+    result = nand_native.CResult(end_ns=-7)
     status = library.ek_nand_simulate(
         fields["geometry"],
         fields["product"],
@@ -550,3 +550,23 @@ def test_events_are_clean_under_sanitizers(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "passed" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        FlashProduct(2**65 + 4096, 64),
+        FlashProduct(64, 2**31),
+        FlashProduct(64, 64, delay_s=1e300),
+        FlashProduct(64, 64, delay_s=float("nan")),
+    ],
+)
+def test_numbers_that_no_matrix_has_are_refused(product: FlashProduct) -> None:
+    with pytest.raises(UsageError):
+        simulate_token([product], geometry())
+
+
+@pytest.mark.parametrize(("pages", "depth"), [(2**45, 1), (1, 2**64 + 1), (0, 1), (1, 0)])
+def test_reads_that_no_host_makes_are_refused(pages: int, depth: int) -> None:
+    with pytest.raises(EmulatorError):
+        read_pages(geometry(), pages, queue_depth=depth)

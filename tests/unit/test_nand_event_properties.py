@@ -24,6 +24,7 @@ from edgekit.cost.timeline import to_ns
 from edgekit.emulators import nand_native
 from edgekit.emulators.nand_events import (
     CHANNEL_KINDS,
+    WHOLE_SHARE,
     EventKind,
     EventPolicy,
     EventResult,
@@ -436,7 +437,7 @@ def struct_fields(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["geometry", "product", "options", "event", "result"])
 def test_records_have_the_fields_of_the_header(name: str) -> None:
-    mirror = vars(nand_events)[f"C{name.capitalize()}"]
+    mirror = vars(nand_native)[f"C{name.capitalize()}"]
     assert [field[0] for field in mirror._fields_] == struct_fields(f"ek_nand_{name}")
     source = (ROOT / "edgekit" / "csrc" / "nand" / "events.c").read_text()
     size = re.search(rf"sizeof\(ek_nand_{name}\) == (\d+)", source)
@@ -448,7 +449,7 @@ def test_kinds_and_shares_are_those_of_the_header() -> None:
     text = HEADER.read_text()
     for kind in EventKind:
         assert re.search(rf"EK_NAND_{kind.name} = {kind.value}\b", text)
-    assert nand_events.WHOLE_SHARE == 1 << 32
+    assert WHOLE_SHARE == 1 << 32
     assert "EK_NAND_WHOLE_SHARE ((int64_t)1 << 32)" in text
 
 

@@ -104,6 +104,8 @@ def _step_problems(plan: Plan, graph: Graph) -> Iterator[str]:
 
 def _stream_problems(plan: Plan, graph: Graph) -> Iterator[str]:
     """Streamed inputs have no bytes, and only what cuts parts out of them reads them."""
+    if len(plan.streamed) > 1:
+        yield f"{len(plan.streamed)} inputs are streamed, one can be"
     for name in plan.streamed:
         readers = [node for node in graph.nodes if name in node.inputs]
         if name not in graph.inputs or name in graph.outputs:
@@ -111,7 +113,8 @@ def _stream_problems(plan: Plan, graph: Graph) -> Iterator[str]:
         if any(buffer.tensor == name for buffer in plan.buffers):
             yield f"{name} is streamed and has a buffer"
         for node in readers:
-            if node.op != "slice":
+            strides = node.attrs.get("strides", (1, 1, 1, 1))
+            if node.op != "slice" or strides != (1, 1, 1, 1):
                 yield f"{node.where} reads {name}, which is streamed"
 
 

@@ -90,6 +90,8 @@ def patch_stages(graph: Graph) -> list[str]:
         view = OpView.of(graph, node)
         if any(t and t.kind is TensorKind.STATE for t in view.inputs):
             return found
+        if node.op == "transpose" and node.inputs[0] != graph.inputs[0]:
+            return found  # behind it rows are no rows any more
         try:
             needed(view, Region.whole(view.outputs[0]))
         except (UnsupportedOpError, ValueError):

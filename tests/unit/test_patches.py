@@ -148,6 +148,14 @@ def test_layers_that_need_the_whole_image_end_the_stage() -> None:
     assert patch_stages(graph) == [graph.nodes[0].name]
 
 
+def test_axes_that_change_their_order_end_the_stage() -> None:
+    b = ImageBuilder(np.random.default_rng(0))
+    first = b.conv(b.image(8, 8, 8), 8, (3, 3), ((1, 1), (1, 1)))
+    turned = b.node("transpose", first, perm=(0, 2, 3, 1), scale_of=first)
+    graph = b.graph(b.conv(turned, 2, (1, 1), ((0, 0), (0, 0))))
+    assert patch_stages(graph) == [graph.nodes[0].name]
+
+
 @pytest.mark.parametrize("text", ["2", "0x2", "2x", "x", "2x2x2", "-1x2", "auto2"])
 def test_other_forms_of_grids_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="RxC"):

@@ -31,6 +31,10 @@ _COSTLY = frozenset(
 )
 _COSTLY_FACTOR = 10
 """Simple operations that one element of a transcendental or a normalization stands for."""
+_COPIES = frozenset({"slice", "paste", "concat"})
+_COPIED_ELEMENTS = 16
+"""Elements that are copied in the time of one simple operation on one: rows go whole words at a
+time, without arithmetic."""
 _CAST_TRAFFIC = 5
 """Bytes moved for each byte of float16: a cast reads 2 and writes 4, the node moves 4."""
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "int8_dynamic": 4}
@@ -91,6 +95,7 @@ def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> W
     op_class = _op_class(view)
     elements = sum(tensor.elements for tensor in view.outputs)
     weight_bytes, activation_bytes = 0, 0
+    most = _most_moved(view)
     dynamic = precision == "int8_dynamic" and _has_weights(view)
     for tensor in (*view.inputs, *view.outputs):
         if tensor is None or op_class == "view":
@@ -99,7 +104,8 @@ def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> W
             read = min(tensor.elements, elements) if node.op in _ROWS else tensor.elements
             weight_bytes += read * (1 if dynamic else _item_bytes(tensor, precision))
         else:
-            activation_bytes += tensor.elements * _item_bytes(tensor, precision)
+            moved = min(tensor.elements, most)
+            activation_bytes += moved * _item_bytes(tensor, precision)
     return Work(
         op=node.op,
         op_class=op_class,
@@ -173,6 +179,15 @@ def _quantizing_bytes(view: OpView) -> int:
     return view.input(0).elements * (4 + 4 + 1)
 
 
+def _most_moved(view: OpView) -> int:
+    """Return how many elements of a tensor are touched by what moves a part of one, else all."""
+    if view.node.op == "slice":
+        return view.outputs[0].elements
+    if view.node.op == "paste" and view.optional_input(1) is not None:
+        return view.input(0).elements  # in the place of the canvas
+    return max(tensor.elements for tensor in (*view.inputs, *view.outputs) if tensor is not None)
+
+
 def _item_bytes(tensor: Tensor, precision: Precision | None) -> int:
     if precision is None or not tensor.dtype.is_float:
         return tensor.dtype.item_bytes
@@ -195,5 +210,7 @@ def _operations(view: OpView, op_class: OpClass) -> int:
     macs = spec_of(view.node).macs(view)
     if op_class != "elementwise":
         return macs
-    factor = _COSTLY_FACTOR if view.node.op in _COSTLY else 1
-    return max(macs, sum(tensor.elements for tensor in view.outputs)) * factor
+    computed = min(sum(tensor.elements for tensor in view.outputs), _most_moved(view))
+    if view.node.op in _COPIES:
+        return -(-computed // _COPIED_ELEMENTS)
+    return max(macs, computed) * (_COSTLY_FACTOR if view.node.op in _COSTLY else 1)

@@ -10,10 +10,13 @@ import pytest
 from edgekit.converters.importers import load_model
 from edgekit.converters.layout import to_layout
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
+from edgekit.converters.partitioning.placement import place
 from edgekit.converters.passes import simplify
 from edgekit.deploy.cores import kernels_of
 from edgekit.deploy.host_program import host_compiler
 from edgekit.emulators.mcu import emulated_board, output_arrays, run_on_host
+from edgekit.emulators.mcu_model import latency_of
+from edgekit.estimate import estimate_graph
 from edgekit.graph import Graph
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
@@ -70,6 +73,10 @@ def test_patches_on_a_board_give_the_bytes_of_whole_layers(
     for parts, outputs in zip(run.outputs, expected, strict=True):
         for name, array in output_arrays(graph, parts).items():
             np.testing.assert_array_equal(array, outputs[name])
+    placed = place(graph, profile, None, executor="").placements
+    estimated_s = estimate_graph(graph, profile, placed).latency_s
+    if device == "stm32l4r5":  # whose model of time was compared with measurements
+        assert estimated_s == pytest.approx(latency_of(profile, run.instructions), rel=0.25)
     if host_compiler() is not None:
         found = run_on_host(graph, plan, profile, inputs[0]).outputs
         for name, array in found.items():

@@ -297,3 +297,16 @@ def test_every_reached_processor_has_a_speed_for_every_class(name: str) -> None:
         for op_class in classes:
             assert refusal(work(op_class), chip) is None, (chip.name, op_class)
             assert node_cost(work(op_class), profile, chip).seconds > 0
+
+
+def test_what_moves_a_part_costs_the_part() -> None:
+    b = Builder()
+    image = b.input("x", 1, 96, 96, 3)
+    begin, end, strides = (0, 8, 0, 0), (1, 16, 96, 3), (1, 1, 1, 1)
+    part = b.node("slice", image, begin=begin, end=end, strides=strides)
+    graph = b.graph(b.node("paste", part, image, size=(96, 96), at=(8, 0)))
+    cut, pasted = (node_work(graph, node) for node in graph.nodes)
+    part_bytes = 8 * 96 * 3 * 4
+    assert cut.activation_bytes == 2 * part_bytes
+    assert pasted.activation_bytes == 3 * part_bytes
+    assert cut.macs == pasted.macs < part_bytes / 4

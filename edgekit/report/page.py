@@ -17,6 +17,7 @@ from edgekit.plan import Compute, Move, Step
 from edgekit.report.firmware_map import firmware_section
 from edgekit.report.language import language_body
 from edgekit.report.memory_map import memory_map
+from edgekit.report.patch_map import patch_section
 from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
 from edgekit.report.tables import html_table
 from edgekit.report.timeline import timeline
@@ -99,6 +100,7 @@ def _sections(package: Package) -> Iterator[str]:
                 "The dashed line is the sum of live bytes, below which no arena can go. "
                 "Point at a buffer for its name and size.</p>"
             )
+    yield patch_section(package.structure())
     yield firmware_section(packaged_image(package))
     if plan.estimates is not None:
         error = stated_error(package.profile())

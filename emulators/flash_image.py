@@ -166,25 +166,6 @@ class FlashImage:
         """Return data and spare area of a page, uint8 array of shape (bytes,)."""
         return np.array(self._areas[page.number])
 
-    def read_matrix(self, name: str) -> Weights:
-        """Return a matrix put together from its pages, int8 array of shape (rows, columns).
-
-        Bytes are taken as they are stored; nothing is corrected.
-
-        Raises
-        ------
-        UsageError
-            If the image has none of that name.
-        """
-        stored = self.matrix(name)
-        weights = np.zeros((stored.rows, stored.columns), dtype=np.int8)
-        for page in self.pages[name]:
-            count = page.rows * page.columns
-            part = unpack_weights(self.read(page), count, stored.weight_bits)
-            place = np.s_[page.row : page.row + page.rows, page.column : page.column + page.columns]
-            weights[place] = part.reshape(page.rows, page.columns)
-        return weights
-
 
 def write_image(
     path: Path,

@@ -38,7 +38,7 @@ Sums = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FlashProduct:
+class ProductResult:
     """A matrix times a vector.
 
     Parameters
@@ -58,7 +58,7 @@ class FlashProduct:
 
 def multiply(
     image: FlashImage, name: str, vector: npt.NDArray[np.int8], *, errors: BitErrors | None = None
-) -> FlashProduct:
+) -> ProductResult:
     """Multiply a matrix of an image with a vector.
 
     Parameters
@@ -94,7 +94,7 @@ def multiply(
         if not page.is_streamed:
             die_pages += 1
             die_sums += page.rows
-    return FlashProduct(output, die_pages, len(image.pages[name]) - die_pages, die_sums)
+    return ProductResult(output, die_pages, len(image.pages[name]) - die_pages, die_sums)
 
 
 def read_page(image: FlashImage, page: StoredPage, errors: BitErrors | None = None) -> Bytes:

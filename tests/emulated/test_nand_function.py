@@ -73,7 +73,7 @@ def test_product_from_the_image_is_the_plain_one(
     path = tmp_path_factory.mktemp("image") / "matrix.ekn"
     image = write_image(path, {"w": weights}, geometry, weight_bits={"w": bits}, pages_per_block=3)
     found = multiply(image, "w", vector)
-    assert np.array_equal(image.read_matrix("w"), weights)
+    assert np.array_equal(read_weights(image, "w"), weights)
     assert np.array_equal(found.output, plain(weights, vector))
     assert found.die_pages + found.streamed_pages == len(image.pages["w"])
     covered = sum(page.rows * page.columns for page in image.pages["w"])
@@ -147,7 +147,7 @@ def test_errors_leave_the_image_alone(tmp_path: Path) -> None:
     image = small_image(tmp_path / "i.ekn")
     before = image.path.read_bytes()
     hurt = read_weights(image, "first", BitErrors(0.1, seed=1))
-    assert not np.array_equal(hurt, image.read_matrix("first"))
+    assert not np.array_equal(hurt, read_weights(image, "first"))
     assert np.array_equal(hurt, read_weights(image, "first", BitErrors(0.1, seed=1)))
     assert image.path.read_bytes() == before
 

@@ -98,9 +98,16 @@ public final class LanguageModel implements AutoCloseable {
             int status = Native.openSession(handle, session);
             EdgekitException.check(
                     status, "no session is free: close one, or load with more sessions");
-            Session opened = new Session(this, session[0]);
-            sessions.add(opened);
-            return opened;
+            Session opened = null;
+            try {
+                opened = new Session(this, session[0]);
+                sessions.add(opened);
+                return opened;
+            } finally {
+                if (opened == null) {
+                    Native.closeSession(session[0]);
+                }
+            }
         }
     }
 

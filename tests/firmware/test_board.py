@@ -48,6 +48,8 @@ ek_status toy_run(void);
 #endif
 """
 BINDING_H = """
+#ifndef FIRMWARE_MODEL_H
+#define FIRMWARE_MODEL_H
 #include "model.h"
 #define EK_MODEL_INPUTS 1u
 #define EK_MODEL_OUTPUTS 1u
@@ -55,6 +57,7 @@ BINDING_H = """
 #define EK_MODEL_TENSOR toy_tensor
 #define EK_MODEL_RUN toy_run
 static const uint32_t ek_model_tensor_bytes[] = {16, 16};
+#endif
 """
 TRIPLE = "for (int i = 0; i < 16; i++) arena[16 + i] = (int8_t)(arena[i] * 3); return EK_STATUS_OK;"
 

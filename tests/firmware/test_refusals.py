@@ -37,8 +37,8 @@ reserved_bytes = {{ value = 0, source = "assumed: for a test", confidence = "low
 """
 
 
-def converted(path: Path, device: str) -> Conversion:
-    return convert(path, device=device, dry_run=True)
+def converted(path: Path, device: str, patch: str = "auto") -> Conversion:
+    return convert(path, device=device, dry_run=True, patch=patch)
 
 
 @pytest.mark.parametrize("device", ["stm32l4r5", "nano33ble"])
@@ -48,8 +48,12 @@ def test_large_models_are_refused_with_the_exact_shortfall(
 ) -> None:
     path, profile = asset(f"mcu/{name}"), load_profile(device)
     with pytest.raises(MemoryBudgetError) as caught:
-        converted(path, device)
+        converted(path, device, patch="off")
     error = caught.value
+    with pytest.raises(MemoryBudgetError) as in_patches:
+        converted(path, device)
+    if in_patches.value.memory == error.memory:
+        assert in_patches.value.required_bytes <= error.required_bytes
     _, plan = planned(path, device, CORES[profile.toolchain].kernels)
     needed = {use.name: use.peak_bytes for use in plan.memories}
     available = profile.memory(error.memory).available_bytes.integer

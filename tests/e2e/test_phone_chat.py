@@ -85,6 +85,7 @@ def test_closing_the_page_ends_the_answer(server: Server, tmp_path: Path) -> Non
     cancelled = server.health()["cancelled"]
     in_browser(server.address, tmp_path, scenario)
     server.wait_until(running=0, cancelled=cancelled + 1)
+    assert server.health()["cancelled"] == cancelled + 1
 
 
 def test_a_new_chat_forgets_the_old_one(server: Server, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_the_page_asks_for_a_token(model: Path, tmp_path: Path) -> None:
         await page.evaluate("document.getElementById('token').blur()")
         await page.wait_for(f"document.getElementById('model').textContent === '{model.stem}'")
         await say(page, "the")
-        await page.wait_for(ASSISTANT)
+        assert await page.wait_for(ASSISTANT)
 
     with serving(model, "--token", "right", "--max-tokens", "8", "--page", str(PAGE)) as own:
         in_browser(own.address, tmp_path, scenario)

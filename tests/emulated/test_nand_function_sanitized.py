@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from edgekit.deploy.host_program import host_compiler
+from tests.sanitized import run_sanitized
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "edgekit" / "csrc"
@@ -20,12 +19,6 @@ FLAGS = (
 FILES = ("version.c", "nand/gemv.c", "nand/ecc.c", "nand/bit_errors.c")
 
 
-def runtime(name: str) -> str:
-    """Return the path of a runtime library that has to be loaded before Python's own."""
-    command = ["gcc", f"-print-file-name={name}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
 @pytest.mark.full
 def test_flash_functions_are_clean_under_sanitizers(tmp_path: Path) -> None:
     if host_compiler() is None:
@@ -34,20 +27,7 @@ def test_flash_functions_are_clean_under_sanitizers(tmp_path: Path) -> None:
     sources = [str(CSRC / name) for name in FILES]
     command = ["gcc", *FLAGS, f"-I{CSRC / 'include'}", *sources, "-lm", "-o", str(library)]
     subprocess.run(command, check=True)
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": " ".join(map(runtime, ("libasan.so", "libubsan.so"))),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "EDGEKIT_LIBRARY": str(library),
-    }
-    tests = ["tests/unit/test_on_die_ecc.py", "tests/emulated/test_nand_function.py"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    tests = ["unit/test_on_die_ecc.py", "emulated/test_nand_function.py"]
+    run = run_sanitized([ROOT / "tests" / name for name in tests], library=library)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "passed" in run.stdout

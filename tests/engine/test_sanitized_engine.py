@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.engine.test_arithmetic import EXACT
 from tests.language_reference import write_model
+from tests.sanitized import run_sanitized, sanitized_library
 from tests.tiny_language_models import bpe_words, spm_words, write_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,31 +34,9 @@ pytestmark = [
 
 
 def test_engine_tests_are_clean_under_sanitizers(tmp_path: Path) -> None:
-    configure = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DEDGEKIT_SANITIZE=ON"]
-    subprocess.run([*configure, "-DEDGEKIT_DEVELOPER=ON"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(tmp_path)], check=True, capture_output=True)
-    runtimes = [
-        subprocess.run(
-            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": " ".join(runtimes),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "EDGEKIT_LIBRARY": str(tmp_path / "libedgekit.so"),
-    }
+    files = [Path(__file__).with_name(name) for name in TESTS]
     # A child with slowed reads of its own cannot have the sanitizers loaded before it.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not stalls"]
-    run = subprocess.run(
-        [*command, *(str(Path(__file__).with_name(name)) for name in TESTS)],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_sanitized(files, "-k", "not stalls", library=sanitized_library(tmp_path))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "passed" in run.stdout
 

@@ -132,6 +132,9 @@ def test_sessions_of_other_models_are_refused(model: LanguageModel, tmp_path: Pa
         restoring_fails(other.load(), saved, ModelFormatError, "another model")
     restoring_fails(model.load(kv="q8"), saved, ModelFormatError, "KV cache")
     restoring_fails(model.load(context=4), saved, ContextFullError, "5 tokens")
+    with model.load() as engine, engine.session() as session:
+        session.restore(saved)
+        assert session.position == 5
 
 
 def restoring_fails(engine: LanguageEngine, saved: Path, error: type[Exception], said: str) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from edgekit.memory.exact import (
 )
 from edgekit.memory.planner import NO_NODE_LIMIT, plan_offsets
 from edgekit.memory.verifier import verify_offsets
+from tests.sanitized import run_sanitized, sanitized_library
 
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "edgekit" / "csrc" / "include" / "edgekit"
@@ -181,30 +179,8 @@ def test_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.full
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
 def test_searches_are_clean_under_sanitizers(tmp_path: Path) -> None:
-    configure = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DEDGEKIT_SANITIZE=ON"]
-    subprocess.run([*configure, "-DEDGEKIT_DEVELOPER=ON"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(tmp_path)], check=True, capture_output=True)
-    runtimes = [
-        subprocess.run(
-            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": " ".join(runtimes),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "EDGEKIT_LIBRARY": str(tmp_path / "libedgekit.so"),
-    }
     tests = ["test_memory_planner.py", "test_memory_native.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    run = subprocess.run(
-        [*command, *(str(Path(__file__).with_name(name)) for name in tests)],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    files = [Path(__file__).with_name(name) for name in tests]
+    run = run_sanitized(files, library=sanitized_library(tmp_path))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "passed" in run.stdout

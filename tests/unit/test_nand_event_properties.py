@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -34,6 +31,7 @@ from edgekit.emulators.nand_events import (
     simulate_token,
 )
 from edgekit.errors import EmulatorError, UsageError
+from tests.sanitized import run_sanitized, sanitized_library
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "edgekit" / "csrc" / "include" / "edgekit" / "nand.h"
@@ -525,30 +523,8 @@ def test_simulate_refuses_what_breaks_its_rules(changes: dict[str, int], status:
 @pytest.mark.full
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
 def test_events_are_clean_under_sanitizers(tmp_path: Path) -> None:
-    configure = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DEDGEKIT_SANITIZE=ON"]
-    subprocess.run([*configure, "-DEDGEKIT_DEVELOPER=ON"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(tmp_path)], check=True, capture_output=True)
-    runtimes = [
-        subprocess.run(
-            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": " ".join(runtimes),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "EDGEKIT_LIBRARY": str(tmp_path / "libedgekit.so"),
-    }
-    tests = [str(Path(__file__)), str(ROOT / "tests" / "emulated" / "test_nand_events.py")]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    tests = [Path(__file__), ROOT / "tests" / "emulated" / "test_nand_events.py"]
+    run = run_sanitized(tests, library=sanitized_library(tmp_path))
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert "passed" in run.stdout
 

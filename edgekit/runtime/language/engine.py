@@ -12,8 +12,6 @@ import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +24,7 @@ from edgekit.runtime.language.engine_records import (
     MemoryBudget,
     ModelFacts,
 )
+from edgekit.runtime.language.native_handle import NativeHandle
 
 
 class _Message:
@@ -43,42 +42,7 @@ class _Message:
         return self.buffer.value.decode("utf-8", "replace")
 
 
-class _Owner:
-    """A native handle that is given back once, by ``close()``, ``with`` or the collector."""
-
-    _closer = ""
-
-    def __init__(self, handle: int) -> None:
-        self._handle: int | None = handle
-
-    @property
-    def handle(self) -> int:
-        if self._handle is None:
-            raise UsageError(f"this {type(self).__name__} is closed")
-        return self._handle
-
-    def close(self) -> None:
-        """Give the native memory back; later calls do nothing."""
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
-            getattr(abi.language_library(), self._closer)(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class LanguageModel(_Owner):
+class LanguageModel(NativeHandle):
     """A GGUF file whose header was read and checked. Made by :func:`open_model`."""
 
     _closer = "ek_llm_close"
@@ -206,7 +170,7 @@ class LanguageModel(_Owner):
         return MemoryBudget(**{name: getattr(budget, name) for name, _ in abi.CBudget._fields_})
 
 
-class LanguageEngine(_Owner):
+class LanguageEngine(NativeHandle):
     """A loaded model. Made by :meth:`LanguageModel.load`.
 
     ``budget`` says what it holds, ``context`` how many positions a session has, ``kernels`` which
@@ -239,7 +203,7 @@ class LanguageEngine(_Owner):
         return EngineSession(handle.value, self)
 
 
-class EngineSession(_Owner):
+class EngineSession(NativeHandle):
     """One conversation. Made by :meth:`LanguageEngine.session`.
 
     It is used by one thread at a time, except :meth:`cancel`.

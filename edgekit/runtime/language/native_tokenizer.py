@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from edgekit.errors import UsageError
 from edgekit.runtime.language import engine_abi as abi
+from edgekit.runtime.language.native_handle import NativeHandle
 
 
-class NativeTokenizer:
+class NativeTokenizer(NativeHandle):
     """The vocabulary of a GGUF file, which need not have weights.
 
     Parameters
@@ -31,8 +29,9 @@ class NativeTokenizer:
         If the native core is not built.
     """
 
+    _closer = "ek_llm_tokenizer_close"
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._handle: int | None = None
         message = ctypes.create_string_buffer(abi.MESSAGE_BYTES)
         handle = ctypes.c_void_p()
         status = abi.language_library().ek_llm_tokenizer_open(
@@ -41,7 +40,7 @@ class NativeTokenizer:
         if status != 0 or handle.value is None:
             text = message.value.decode("utf-8", "replace")
             raise abi.error_of(status, text, path=os.fsdecode(path))
-        self._handle = handle.value
+        super().__init__(handle.value)
 
     def encode(
         self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False
@@ -68,7 +67,7 @@ class NativeTokenizer:
         while True:
             tokens = np.empty(capacity, np.int32)
             status = abi.language_library().ek_llm_tokenize(
-                self._open, data, len(data), flags, tokens.ctypes.data, capacity, count
+                self.handle, data, len(data), flags, tokens.ctypes.data, capacity, count
             )
             if status != 0:
                 raise abi.error_of(status, f"a text of {len(data):,} bytes is no UTF-8 or too long")
@@ -79,30 +78,4 @@ class NativeTokenizer:
 
     def is_end(self, token: int) -> bool:
         """Whether a token ends a generation."""
-        return bool(abi.language_library().ek_llm_is_end(self._open, token))
-
-    def close(self) -> None:
-        """Give the native memory back; later calls do nothing."""
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
-            abi.language_library().ek_llm_tokenizer_close(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    @property
-    def _open(self) -> int:
-        if self._handle is None:
-            raise UsageError("this NativeTokenizer is closed")
-        return self._handle
+        return bool(abi.language_library().ek_llm_is_end(self.handle, token))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UsageError
 from edgekit.runtime.language import engine_abi as abi
+from edgekit.runtime.language.native_handle import NativeHandle
 
 MOST_RECENT = 64
 """Tokens that the repetition penalty looks back at."""
@@ -66,7 +67,7 @@ class Sampling:
                 raise UsageError(f"{name} is {value:g}; it goes from {low:g} to {high:g}")
 
 
-class Sampler:
+class Sampler(NativeHandle):
     """A stream of choices.
 
     Parameters
@@ -75,9 +76,10 @@ class Sampler:
     sampling : Sampling
     """
 
+    _closer = "ek_llm_sampler_close"
+
     def __init__(self, vocabulary_size: int, sampling: Sampling) -> None:
         self._vocabulary_size = vocabulary_size
-        self._handle: int | None = None
         options = abi.CSampling(
             sampling.seed,
             sampling.temperature,
@@ -90,9 +92,9 @@ class Sampler:
         status = abi.language_library().ek_llm_sampler_open(
             vocabulary_size, ctypes.byref(options), ctypes.byref(handle)
         )
-        if status != 0:
+        if status != 0 or handle.value is None:
             raise abi.error_of(status, "the sampler refused its settings")
-        self._handle = handle.value
+        super().__init__(handle.value)
 
     def choose(self, logits: NDArray[np.float32], recent: Sequence[int] = ()) -> int:
         """Return the next token.
@@ -114,19 +116,10 @@ class Sampler:
         last = np.array(recent[-MOST_RECENT:], np.int32)
         token = ctypes.c_int32()
         status = abi.language_library().ek_llm_sample(
-            self._handle, values.ctypes.data, last.ctypes.data, len(last), ctypes.byref(token)
+            self.handle, values.ctypes.data, last.ctypes.data, len(last), ctypes.byref(token)
         )
         if status != 0:
             raise abi.error_of(
                 status, "logits that are no numbers: the model or its file is damaged"
             )
         return token.value
-
-    def close(self) -> None:
-        """Give the native memory back."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            abi.language_library().ek_llm_sampler_close(handle)
-
-    def __del__(self) -> None:
-        self.close()

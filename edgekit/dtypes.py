@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
@@ -12,11 +14,18 @@ Array = npt.NDArray[np.generic]
 
 
 class DType(Enum):
-    """Element type of a tensor; the value is the name used in files and messages."""
+    """Element type of a tensor; the value is the name used in files and messages.
+
+    ``int4`` and ``int2`` are two's complement, -8 to 7 and -2 to 1. On a device they are packed
+    along the last axis, the first element in the lowest bits, each row of the last axis in whole
+    bytes. NumPy has no such types: arrays hold them as int8, one element a byte.
+    """
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     FLOAT64 = "float64"
+    INT2 = "int2"
+    INT4 = "int4"
     INT8 = "int8"
     UINT8 = "uint8"
     INT16 = "int16"
@@ -26,13 +35,30 @@ class DType(Enum):
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
-        """The NumPy dtype."""
-        return np.dtype(self.value)
+        """The NumPy dtype that holds the elements."""
+        return np.dtype("int8" if self.is_packed else self.value)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether several elements share a byte on the device."""
+        return self in (DType.INT4, DType.INT2)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one element on the device."""
+        packed = {DType.INT4: 4, DType.INT2: 2}
+        return packed.get(self) or 8 * self.numpy.itemsize
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of one element."""
+        """Bytes of one element of a NumPy array."""
         return self.numpy.itemsize
+
+    def size_bytes(self, shape: Sequence[int]) -> int:
+        """Return the bytes that a tensor takes on the device, without alignment."""
+        if not self.is_packed or not shape:
+            return math.prod(shape) * self.item_bytes
+        return math.prod(shape[:-1]) * -(-shape[-1] * self.bits // 8)
 
     @property
     def is_float(self) -> bool:

@@ -152,7 +152,7 @@ class Tensor:
     @property
     def size_bytes(self) -> int:
         """Bytes of the data, without alignment (static shapes only)."""
-        return self.elements * self.dtype.item_bytes
+        return self.dtype.size_bytes(self.static_shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -162,8 +162,8 @@ def zero_point_of(tensor: Tensor) -> int:
 
 def integer_range(dtype: DType) -> tuple[int, int]:
     """Return the smallest and largest value of an integer type."""
-    info = np.iinfo(dtype.value)
-    return int(info.min), int(info.max)
+    half = 1 << (dtype.bits - 1)
+    return (-half, half - 1) if dtype.numpy.kind == "i" else (0, 2 * half - 1)
 
 
 def activation_range(activation: str, output: Tensor) -> tuple[int, int]:

@@ -79,7 +79,7 @@ class PackageContent:
         ONNX or TensorFlow Lite model, needed by onnxruntime or LiteRT.
     files : mapping of part name to bytes or Path
         Further parts, for instance ``tokenizer.json``.
-    recipe, accuracy : mapping
+    recipe, accuracy, patches : mapping
         Plain JSON values, echoed into the manifest.
     """
 
@@ -91,6 +91,7 @@ class PackageContent:
     files: Mapping[str, Source] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
+    patches: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         executor = self.plan.executor
@@ -234,6 +235,7 @@ def write_package(directory: Path, content: PackageContent) -> Package:
             parts=parts,
             recipe=dict(sorted(content.recipe.items())),
             accuracy=dict(sorted(content.accuracy.items())),
+            patches=dict(content.patches),
         )
         (staging / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
     return open_package(directory)

@@ -122,6 +122,8 @@ class Manifest(msgspec.Struct, frozen=True):
         SHA-256 of this manifest's JSON with an empty ``digest``.
     kind : str
         ``language`` for a language model, whose plan is :mod:`edgekit.language_plan`.
+    patches : mapping
+        Firmware: the patches that the first layers run in, as ``convert --json`` has them.
     """
 
     format_version: int
@@ -135,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
     accuracy: dict[str, Any] = {}
     digest: str = ""
     kind: PackageKind = "graph"
+    patches: dict[str, Any] = {}
 
     def part(self, path: str) -> Part | None:
         """Return the record of one part, or None where there is none."""

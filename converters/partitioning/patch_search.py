@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
 from edgekit.errors import UnsupportedOpError
@@ -60,18 +61,19 @@ def weigh(graph: Graph, grid: PatchGrid | None, kernels: KernelSet) -> PatchCost
 
 def live_peak_bytes(graph: Graph, kernels: KernelSet, streamed: Sequence[str] = ()) -> int:
     """Return the largest number of bytes alive at any node, in the order of the graph."""
+    return max(live_bytes(graph, kernels, streamed), default=0)
+
+
+def live_bytes(graph: Graph, kernels: KernelSet, streamed: Sequence[str] = ()) -> list[int]:
+    """Return the bytes alive at each node, scratch memory included, in the order of the graph."""
     steps = [Compute(node.name, "", (), _MEMORY) for node in graph.nodes]
-    changes = [0] * (len(steps) + 2)
+    changes = [0] * (len(steps) + 1)
     for storage in find_storages(
         graph, steps, host_memory=_MEMORY, kernels=kernels, streamed=streamed
     ):
         changes[storage.first_step] += storage.size_bytes
         changes[storage.last_step + 1] -= storage.size_bytes
-    live, peak = 0, 0
-    for change in changes:
-        live += change
-        peak = max(peak, live)
-    return peak
+    return list(accumulate(changes))[:-1]
 
 
 def candidates(graph: Graph, *, streamed: bool) -> Iterator[PatchGrid]:
@@ -132,11 +134,11 @@ def _beats(first: PatchCost, second: PatchCost) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def choose(front: Sequence[PatchCost], available_bytes: int) -> PatchCost:
-    """Return whole layers where they fit, else the cheapest that fits, else the smallest.
+def by_preference(front: Sequence[PatchCost], available_bytes: int) -> list[PatchCost]:
+    """Return the choices that fit, the best first; where none does, the smallest alone.
 
-    The cheapest has the fewest multiply-accumulates; of equal ones the fewest patches, which moves
-    fewest bytes.
+    Whole layers go before patches, then those with the fewest multiply-accumulates; of equal ones
+    the fewest patches, which moves fewest bytes.
 
     Parameters
     ----------
@@ -146,9 +148,8 @@ def choose(front: Sequence[PatchCost], available_bytes: int) -> PatchCost:
     """
     fitting = [cost for cost in front if cost.peak_bytes <= available_bytes]
     if not fitting:
-        return min(front, key=lambda cost: cost.peak_bytes)
-    whole = [cost for cost in fitting if cost.grid is None]
-    return whole[0] if whole else min(fitting, key=lambda cost: (cost.macs, _patches(cost)))
+        return [min(front, key=lambda cost: cost.peak_bytes)]
+    return sorted(fitting, key=lambda cost: (cost.grid is not None, cost.macs, _patches(cost)))
 
 
 def _patches(cost: PatchCost) -> int:

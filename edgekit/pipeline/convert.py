@@ -154,7 +154,7 @@ def convert_recipe(
     step("placing and ordering the layers")
     ordered = schedule(product.graph, kernels=kernels_of(profile)).graph
     whole = replace(product, graph=ordered)
-    product, patching = with_patches(whole, recipe, profile)
+    product, patching = with_patches(whole, recipe, profile, lambda one: _has_room(one, profile))
     step("planning memory")
     plan = plan_for(product, profile)
     if exceeded_memories(plan):
@@ -163,7 +163,8 @@ def convert_recipe(
     firmware = FirmwareFiles()
     if profile.kind == "mcu":
         firmware = firmware_files(product.graph, plan, profile)
-    package = None if recipe.dry_run else _write(job, product, plan, firmware)
+    patches = patching.to_json() if patching else {}
+    package = None if recipe.dry_run else _write(job, product, plan, firmware, patches)
     notes = (*_source_notes(source), *product.notes, *firmware.notes)
     return Conversion(
         source.name,
@@ -176,7 +177,7 @@ def convert_recipe(
         image=firmware.memories,
         flash_images=firmware.flash_images,
         stated_error=stated_error(profile),
-        patches=patching.to_json() if patching else {},
+        patches=patches,
     )
 
 
@@ -271,6 +272,12 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
     )
 
 
+def _has_room(product: Product, profile: DeviceProfile) -> bool:
+    """Whether the arena as it is placed fits the memory that is computed in."""
+    exceeded = exceeded_memories(plan_for(product, profile))
+    return profile.working_memory not in (use.name for use in exceeded)
+
+
 def _patch_hint(whole: Product, plan: Plan, profile: DeviceProfile) -> str:
     """Return the patches with which a product fits whose activations alone are too large."""
     exceeded = {use.name for use in exceeded_memories(plan)}
@@ -286,7 +293,9 @@ def _hint(product: Product, profile: DeviceProfile) -> str:
     return fit_hint(which_devices_fit(usable, lambda other: plan_for(product, other)))
 
 
-def _write(job: Job, product: Product, plan: Plan, firmware: FirmwareFiles) -> Package:
+def _write(
+    job: Job, product: Product, plan: Plan, firmware: FirmwareFiles, patches: Mapping[str, Any]
+) -> Package:
     declared = job.graph if product.executor == "onnxruntime" else product.graph
     content = PackageContent(
         model=ModelFacts.of(declared, macs=graph_macs(job.bound)),
@@ -297,6 +306,7 @@ def _write(job: Job, product: Product, plan: Plan, firmware: FirmwareFiles) -> P
         files={**job.source.files, **firmware.files},
         recipe=msgspec.to_builtins(msgspec.structs.replace(job.recipe, out="")),
         accuracy=product.accuracy,
+        patches=patches,
     )
     return write_package(_target(job.recipe, job.source, job.profile), content)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgekit.converters.partitioning.patch_search import PatchCost, choose, search, weigh
+from edgekit.converters.partitioning.patch_search import (
+    PatchCost,
+    by_preference,
+    live_bytes,
+    search,
+    weigh,
+)
 from edgekit.converters.partitioning.patches import (
     PatchGrid,
     parse_grid,
@@ -31,11 +37,14 @@ class Patching:
     chosen, whole : PatchCost
     last_layer : str
         Last layer of the patch stage, as a user knows it.
+    whole_live_bytes : tuple of int
+        Bytes alive at each node where layers run whole.
     """
 
     chosen: PatchCost
     whole: PatchCost
     last_layer: str = ""
+    whole_live_bytes: tuple[int, ...] = ()
 
     @property
     def extra_macs(self) -> float:
@@ -57,6 +66,7 @@ class Patching:
             "layer_by_layer_peak_bytes": self.whole.peak_bytes,
             "macs": self.chosen.macs,
             "layer_by_layer_macs": self.whole.macs,
+            "layer_by_layer_live_bytes": list(self.whole_live_bytes),
         }
 
     def note(self) -> str:
@@ -73,8 +83,12 @@ class Patching:
         )
 
 
+Fits = Callable[[Product], bool]
+"""Whether the placed arena of a product fits; live bytes alone may be a few bytes below it."""
+
+
 def with_patches(
-    product: Product, recipe: Recipe, profile: DeviceProfile
+    product: Product, recipe: Recipe, profile: DeviceProfile, fits: Fits
 ) -> tuple[Product, Patching | None]:
     """Return a product whose first layers run patch by patch, where that is asked for or needed.
 
@@ -96,24 +110,38 @@ def with_patches(
         return product, None
     graph, kernels = product.graph, kernels_of(profile)
     if recipe.patch == "auto":
-        chosen = _automatic(graph, profile, kernels, streamed=recipe.stream_input)
+        choices = _automatic(product, profile, kernels, fits, streamed=recipe.stream_input)
     else:
-        chosen = _asked_for(graph, recipe, kernels)
-    if chosen is None or chosen.chosen.grid is None:
+        choices = [_asked_for(graph, recipe, kernels)]
+    for choice in choices[:-1]:
+        made = _apply(product, choice, kernels)
+        if fits(made[0]):
+            return made
+    return _apply(product, choices[-1], kernels) if choices else (product, None)
+
+
+def _apply(
+    product: Product, choice: Patching, kernels: KernelSet
+) -> tuple[Product, Patching | None]:
+    grid, graph = choice.chosen.grid, product.graph
+    if grid is None:
         return product, None
-    grid = chosen.chosen.grid
     last = next(node for node in graph.nodes if node.name == grid.last)
-    chosen = replace(chosen, last_layer=last.origin or last.name)
-    patched = split_into_patches(graph, grid)
-    streamed = graph.inputs if recipe.stream_input else ()
-    notes = (*product.notes, chosen.note())
-    return replace(product, graph=patched, streamed=streamed, notes=notes), chosen
+    whole = tuple(live_bytes(graph, kernels))
+    choice = replace(choice, last_layer=last.origin or last.name, whole_live_bytes=whole)
+    made = replace(
+        product,
+        graph=split_into_patches(graph, grid),
+        streamed=graph.inputs if grid.streamed else (),
+        notes=(*product.notes, choice.note()),
+    )
+    return made, choice
 
 
 def smallest_with_patches(graph: Graph, profile: DeviceProfile) -> str:
     """Return what a user could do about a model that does not fit: empty where nothing helps."""
     front = search(graph, kernels_of(profile), streamed=True)
-    best = choose(front, _available_bytes(graph, profile))
+    best = by_preference(front, _available_bytes(graph, profile))[0]
     if best.grid is None or best.peak_bytes > _available_bytes(graph, profile):
         return ""
     return (
@@ -123,18 +151,20 @@ def smallest_with_patches(graph: Graph, profile: DeviceProfile) -> str:
 
 
 def _automatic(
-    graph: Graph, profile: DeviceProfile, kernels: KernelSet, *, streamed: bool
-) -> Patching | None:
-    available = _available_bytes(graph, profile)
+    product: Product, profile: DeviceProfile, kernels: KernelSet, fits: Fits, *, streamed: bool
+) -> list[Patching]:
+    """Return the choices whose live bytes fit, the best first; none where whole layers do."""
+    graph, available = product.graph, _available_bytes(product.graph, profile)
     whole = weigh(graph, None, kernels)
-    if whole.peak_bytes <= available and not streamed:
-        return None
+    if whole.peak_bytes <= available and not streamed and fits(product):
+        return []
     front = search(graph, kernels, streamed=streamed)
-    # Asked to stream, whole layers are no choice: they take the whole input.
-    choices = [cost for cost in front if cost.grid is not None or not streamed]
-    if not choices:
+    # Asked to stream, whole layers are no choice: they take the whole input. Else they do not fit.
+    choices = [cost for cost in front if cost.grid is not None]
+    if not choices and streamed:
         raise UsageError(_no_stage(graph))
-    return Patching(choose(choices, available), whole)
+    found = by_preference(choices, available) if choices else []
+    return [Patching(cost, whole) for cost in found]
 
 
 def _asked_for(graph: Graph, recipe: Recipe, kernels: KernelSet) -> Patching:

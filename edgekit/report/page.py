@@ -16,6 +16,7 @@ from edgekit.pipeline.firmware_files import packaged_image
 from edgekit.plan import Compute, Move, Step
 from edgekit.report.firmware_map import firmware_section
 from edgekit.report.language import language_body
+from edgekit.report.memory_curve import memory_curve
 from edgekit.report.memory_map import memory_map
 from edgekit.report.patch_map import patch_section
 from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
@@ -101,6 +102,7 @@ def _sections(package: Package) -> Iterator[str]:
                 "Point at a buffer for its name and size.</p>"
             )
     yield patch_section(package.structure())
+    yield memory_curve(plan, package.manifest.patches)
     yield firmware_section(packaged_image(package))
     if plan.estimates is not None:
         error = stated_error(package.profile())

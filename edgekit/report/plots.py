@@ -30,12 +30,15 @@ class Series:
         Points that are drawn full; the others are hollow. Empty: all full.
     joined : bool
         Whether a line joins the points.
+    dotted : bool
+        Whether points are drawn.
     """
 
     name: str
     points: tuple[tuple[float, float], ...]
     marked: tuple[bool, ...] = ()
     joined: bool = True
+    dotted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ def _line(line: Series, colour: str, x_scale: _Scale, y_scale: _Scale) -> list[s
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
         )
+    if not line.dotted:
+        return parts
     for index, ((x, y), (value_x, value_y)) in enumerate(zip(places, line.points, strict=True)):
         full = not line.marked or line.marked[index]
         fill = colour if full else "none"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgekit.converters.importers import load_model
 from edgekit.converters.partitioning.patch_search import (
     PatchCost,
-    choose,
+    by_preference,
     live_peak_bytes,
     search,
     weigh,
@@ -69,9 +69,14 @@ def test_what_fits_is_left_whole_and_otherwise_the_cheapest_that_fits_is_taken()
     coarse = PatchCost(PatchGrid("a", 2), 700, 105)
     fine = PatchCost(PatchGrid("a", 8), 400, 130)
     front = [whole, coarse, fine]
-    assert [choose(front, limit) for limit in (1000, 999, 700, 500, 100)] == [
-        *(whole, coarse, coarse, fine, fine)
-    ]
+    assert by_preference(front, 1000) == [whole, coarse, fine]
+    assert by_preference(front, 999) == [coarse, fine]
+    assert by_preference(front, 500) == [fine]
+    assert by_preference(front, 100) == [fine]
+
+
+def fits(_: Product) -> bool:
+    return True
 
 
 def network() -> Graph:
@@ -85,13 +90,27 @@ def network() -> Graph:
 @pytest.mark.parametrize("patch", ["auto", "off"])
 def test_networks_that_fit_run_layer_by_layer(patch: str) -> None:
     product = Product("reference", network())
-    assert with_patches(product, Recipe(patch=patch), BOARD) == (product, None)
+    assert with_patches(product, Recipe(patch=patch), BOARD, fits) == (product, None)
+
+
+def test_patches_whose_placed_arena_does_not_fit_give_way_to_the_next_choice() -> None:
+    product = Product("reference", network())
+    made: list[Product] = []
+
+    def fits_the_third_time(one: Product) -> bool:
+        made.append(one)
+        return len(made) > 2
+
+    chosen, patching = with_patches(product, Recipe(), BOARD, fits_the_third_time)
+    assert patching is not None
+    assert made[0] == product
+    assert [chosen.graph is one.graph for one in made] == [False, False, True]
 
 
 @pytest.mark.parametrize(("patch", "kept"), [("2x2", False), ("4x1", True)])
 def test_the_grid_that_is_asked_for_is_taken(patch: str, kept: bool) -> None:
     recipe = Recipe(patch=patch, stream_input=True)
-    product, patching = with_patches(Product("reference", network()), recipe, BOARD)
+    product, patching = with_patches(Product("reference", network()), recipe, BOARD, fits)
     assert patching is not None
     assert patching.to_json()["rows_kept"] is kept
     assert product.streamed == ("x",)
@@ -110,14 +129,14 @@ def test_the_grid_that_is_asked_for_is_taken(patch: str, kept: bool) -> None:
 )
 def test_what_cannot_be_is_refused(recipe: Recipe, device: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        with_patches(Product("reference", network()), recipe, load_profile(device))
+        with_patches(Product("reference", network()), recipe, load_profile(device), fits)
 
 
 def test_networks_without_a_stage_are_refused() -> None:
     b = ImageBuilder(np.random.default_rng(3))
     mean = b.node("reduce_mean", b.image(8, 8, 2), axes=(1, 2), keep_dims=True)
     with pytest.raises(UsageError, match="part by part"):
-        with_patches(Product("reference", b.graph(mean)), Recipe(patch="2x2"), BOARD)
+        with_patches(Product("reference", b.graph(mean)), Recipe(patch="2x2"), BOARD, fits)
 
 
 def test_wake_word_images_need_less_than_published(assets: Path) -> None:

@@ -336,6 +336,7 @@ EK_KERNEL ek_status ek_requantize_s16_s32(const ek_requantize_params *params, co
 
 #include "edgekit/kernels_conversions.h"
 #include "edgekit/kernels_f32.h"
+#include "edgekit/kernels_packed.h"
 #include "edgekit/kernels_selection.h"
 
 #ifdef __cplusplus

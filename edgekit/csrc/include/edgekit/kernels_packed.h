@@ -1,0 +1,103 @@
+/* Kernels of tensors whose values have 4 or 2 bits: exact to the bit what the kernels of int8 give
+ * on the same stored values, clamped to the output's range.
+ *
+ * Values are packed along the last axis: pixel by pixel, the first channel in the lowest bits of
+ * the first byte, two's complement. Each pixel has whole bytes: (channels * bits + 7) / 8; the bits
+ * that are left in its last byte are zero. 8 bits mean an ordinary tensor of int8. Any of the bits
+ * below is 8, 4 or 2, whatever the others are. Weights are int8, in the order of kernels.h.
+ *
+ * "base" is what the kernel of int8 takes, in elements, not in bytes; its activation range lies in
+ * the range of the output's type ([-8, 7] or [-2, 1]). Portable and DSP kernels only. */
+#ifndef EDGEKIT_KERNELS_PACKED_H_
+#define EDGEKIT_KERNELS_PACKED_H_
+
+#include "edgekit/kernels.h"
+
+typedef struct ek_conv2d_packed_params {
+    ek_conv2d_s8_params base;
+    int32_t input_bits;
+    int32_t output_bits;
+} ek_conv2d_packed_params;
+
+/* In place as ek_conv2d_s8, where also the bytes of a pixel are the same; scratch memory then has
+ * the bytes of both functions.
+ *
+ * Some pixels at a time are unpacked and convolved as bytes. Let D = groups * (the depth of a
+ * group, filled up to a multiple of four), or the input channels where an int8 image is read as it
+ * lies (a kernel of 1 by 1, strides of one, no padding). P = 512 / D, rounded down to a multiple of
+ * four, at least 4 and at most 16. Scratch memory: that of ek_conv2d_s8 for P pixels of D channels
+ * and a kernel of 1 by 1; P * D unless the image is read as it lies; P * output channels unless
+ * the output has 8 bits. In place: (kept rows of ek_conv2d_s8) * input width * bytes of a pixel. */
+EK_KERNEL ek_status ek_conv2d_packed(const ek_conv2d_packed_params *params, const void *input,
+                                     void *scratch, void *output);
+EK_KERNEL size_t ek_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params);
+EK_KERNEL size_t ek_conv2d_packed_in_place_bytes(const ek_conv2d_packed_params *params);
+
+/* In place where the output has the input's shape and its pixels the same bytes.
+ *
+ * Four channels (C: fewer if there are not as many) of a band of rows are convolved at a time. B =
+ * the least of 8 and the output's height; R = the least of the input's height and
+ * (B - 1) * stride + (kernel height - 1) * dilation + 1; M = output channels / input channels.
+ * Scratch memory: that of ek_depthwise_conv2d_s8 for R rows in and B rows out of C channels,
+ * rounded up to a multiple of four; then kernel height * kernel width * C * M; R * input width * C;
+ * B * output width * C * M. */
+EK_KERNEL ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params,
+                                               const void *input, void *scratch, void *output);
+EK_KERNEL size_t ek_depthwise_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params);
+
+typedef struct ek_pool2d_packed_params {
+    ek_pool2d_s8_params base;
+    int32_t input_bits;
+    int32_t output_bits;
+} ek_pool2d_packed_params;
+
+/* Scratch memory: (kernel height * kernel width + 1) * the least of 16 and the channels. */
+EK_KERNEL ek_status ek_average_pool2d_packed(const ek_pool2d_packed_params *params,
+                                             const void *input, void *scratch, void *output);
+EK_KERNEL size_t ek_average_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params);
+EK_KERNEL ek_status ek_max_pool2d_packed(const ek_pool2d_packed_params *params, const void *input,
+                                         void *scratch, void *output);
+EK_KERNEL size_t ek_max_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params);
+
+/* Both operands have the output's shape, pixels by channels; dims and strides of "base" are not
+ * read. In place over an operand whose pixels have as many bytes as the output's. */
+typedef struct ek_add_packed_params {
+    ek_binary_s8_params base;
+    int32_t pixels;
+    int32_t channels;
+    int32_t first_bits;
+    int32_t second_bits;
+    int32_t output_bits;
+} ek_add_packed_params;
+
+EK_KERNEL ek_status ek_add_packed(const ek_add_packed_params *params, const void *first,
+                                  const void *second, void *output);
+
+/* Any function of one value, other bits among them: table[x + 2**(input bits - 1)], whose
+ * 2**input_bits results lie in the range of the output. In place where pixels have the same bytes.
+ */
+typedef struct ek_lookup_packed_params {
+    int32_t pixels;
+    int32_t channels;
+    int32_t input_bits;
+    int32_t output_bits;
+    const int8_t *table;
+} ek_lookup_packed_params;
+
+EK_KERNEL ek_status ek_lookup_packed(const ek_lookup_packed_params *params, const void *input,
+                                     void *output);
+
+/* Whether more than `most` stored values lie outside [low, high]: one byte, 1 or 0. */
+typedef struct ek_outlier_test_params {
+    int32_t pixels;
+    int32_t channels;
+    int32_t input_bits;
+    int32_t low;
+    int32_t high;
+    int32_t most;
+} ek_outlier_test_params;
+
+EK_KERNEL ek_status ek_outlier_test(const ek_outlier_test_params *params, const void *input,
+                                    uint8_t *output);
+
+#endif

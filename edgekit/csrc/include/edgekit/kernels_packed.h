@@ -87,17 +87,4 @@ typedef struct ek_lookup_packed_params {
 EK_KERNEL ek_status ek_lookup_packed(const ek_lookup_packed_params *params, const void *input,
                                      void *output);
 
-/* Whether more than `most` stored values lie outside [low, high]: one byte, 1 or 0. */
-typedef struct ek_outlier_test_params {
-    int32_t pixels;
-    int32_t channels;
-    int32_t input_bits;
-    int32_t low;
-    int32_t high;
-    int32_t most;
-} ek_outlier_test_params;
-
-EK_KERNEL ek_status ek_outlier_test(const ek_outlier_test_params *params, const void *input,
-                                    uint8_t *output);
-
 #endif

@@ -18,7 +18,8 @@ class DType(Enum):
 
     ``int4`` and ``int2`` are two's complement, -8 to 7 and -2 to 1. On a device they are packed
     along the last axis, the first element in the lowest bits, each row of the last axis in whole
-    bytes. NumPy has no such types: arrays hold them as int8, one element a byte.
+    bytes; bits that are left over mean nothing. NumPy has no such types: arrays hold them as int8,
+    one element a byte.
     """
 
     FLOAT32 = "float32"
@@ -75,3 +76,49 @@ class DType(Enum):
             If edgekit has no such element type.
         """
         return cls(np.dtype(dtype).name)
+
+
+def to_device_bytes(array: Array, dtype: DType) -> npt.NDArray[np.uint8]:
+    """Return the bytes that hold an array on the device.
+
+    Parameters
+    ----------
+    array : array
+        Of ``dtype.numpy``; values of packed types in their range.
+    dtype : DType
+
+    Returns
+    -------
+    array of uint8, shape (dtype.size_bytes(array.shape),)
+    """
+    if not dtype.is_packed or not array.shape:
+        return np.frombuffer(array.tobytes(), np.uint8).copy()
+    per_byte = 8 // dtype.bits
+    padded = np.pad(array, (*((0, 0),) * (array.ndim - 1), (0, -array.shape[-1] % per_byte)))
+    masked = padded.astype(np.uint8) & np.uint8((1 << dtype.bits) - 1)
+    shifts = (dtype.bits * np.arange(per_byte)).astype(np.uint8)
+    parts = masked.reshape(-1, per_byte) << shifts
+    packed: npt.NDArray[np.uint8] = np.bitwise_or.reduce(parts, axis=1).astype(np.uint8)
+    return packed
+
+
+def from_device_bytes(data: npt.NDArray[np.uint8], dtype: DType, shape: tuple[int, ...]) -> Array:
+    """Return the array that bytes of the device hold; a view of them unless the type is packed.
+
+    Parameters
+    ----------
+    data : array of uint8, shape (dtype.size_bytes(shape),)
+    dtype : DType
+    shape : tuple of int
+    """
+    if not dtype.is_packed or not shape:
+        whole: Array = data.view(dtype.numpy).reshape(shape)
+        return whole
+    per_byte = 8 // dtype.bits
+    shifts = (8 - dtype.bits * np.arange(1, per_byte + 1)).astype(np.uint8)
+    # Each element is brought to the top of a byte, from where its sign comes down with it.
+    raised = (data.reshape(-1, 1) << shifts).astype(np.uint8).view(np.int8)
+    elements = (raised >> (8 - dtype.bits)).reshape(
+        *shape[:-1], -(-shape[-1] // per_byte) * per_byte
+    )
+    return np.ascontiguousarray(elements[..., : shape[-1]])

@@ -24,7 +24,7 @@ from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops import spec_of
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
-from edgekit.plan import BufferKind, Compute, Move, Step
+from edgekit.plan import BufferKind, Compute, Move, Select, Step
 
 VIEW_OPS = frozenset({"reshape", "identity"})
 """Operators whose output is the very bytes of input 0."""
@@ -159,8 +159,9 @@ def find_storages(
     ----------
     graph : Graph
         With static shapes.
-    steps : sequence of Compute and Move
-        ``Compute.memory`` says where a node's tensors lie.
+    steps : sequence of Compute, Move and Select
+        ``Compute.memory`` says where a node's tensors lie. A ``Select`` has no bytes: all cases
+        are placed as if all of them ran.
     host_memory : str
         Where graph inputs are given and graph outputs are left.
     policy : ReusePolicy
@@ -316,6 +317,8 @@ def _reads(nodes: Mapping[str, Node], step: Step) -> list[Key]:
         return [(name, step.memory) for name in nodes[step.node].inputs if name]
     if isinstance(step, Move):
         return [(step.tensor, step.source_memory)]
+    if isinstance(step, Select):
+        return []
     raise InternalError(f"lifetimes of a {type(step).__name__} step are not defined")
 
 

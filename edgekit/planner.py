@@ -30,6 +30,7 @@ from edgekit.plan import (
     Step,
 )
 from edgekit.profiles import DeviceProfile
+from edgekit.selects import selects_of
 from edgekit.verify import live_bytes, verify_plan
 
 
@@ -106,6 +107,7 @@ def build_plan(
     """
     on = _processors(graph, profile, placement)
     steps = _Stepper(graph, profile, on).steps()
+    steps = (*steps, *selects_of(graph, steps))
     storages = find_storages(
         graph,
         steps,

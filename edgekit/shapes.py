@@ -22,7 +22,8 @@ def infer_shapes(graph: Graph) -> Graph:
     tensors = dict(graph.tensors)
     for node in graph.nodes:
         inputs = tuple(tensors[name] if name else None for name in node.inputs)
-        types = spec_of(node).infer(OpView(node, inputs, ()))
+        outputs = tuple(tensors[name] for name in node.outputs)
+        types = spec_of(node).infer(OpView(node, inputs, outputs))
         if len(types) != len(node.outputs):
             raise ModelError(
                 f"layer {node.where}: {node.op} has {len(types)} outputs, not {len(node.outputs)}"

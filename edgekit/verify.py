@@ -14,7 +14,8 @@ from edgekit.errors import InternalError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.ops import registry, spec_of
 from edgekit.ops.spec import OpView
-from edgekit.plan import Compute, MemoryUse, Move, Plan, PlannedBuffer
+from edgekit.plan import Compute, MemoryUse, Move, Plan, PlannedBuffer, Select
+from edgekit.verify_selects import select_problems, select_shape_problems
 
 _VIEWS = ("reshape", "identity")
 
@@ -41,11 +42,16 @@ def find_problems(plan: Plan, graph: Graph) -> Iterator[str]:
     graph : Graph
         With static shapes.
     """
-    problems = [*_shape_problems(plan), *_step_problems(plan, graph)]
+    problems = [
+        *_shape_problems(plan),
+        *_step_problems(plan, graph),
+        *select_shape_problems(plan),
+    ]
     yield from problems
     if problems:
         return
     yield from _stream_problems(plan, graph)
+    yield from select_problems(plan, graph)
     yield from _size_problems(plan, graph)
     yield from _overlap_problems(plan, graph)
     yield from _presence_problems(plan, graph)
@@ -93,6 +99,8 @@ def _step_problems(plan: Plan, graph: Graph) -> Iterator[str]:
             tensor = graph.tensors.get(step.tensor)
             if tensor is None or tensor.is_constant or tensor.size_bytes != step.size_bytes:
                 yield f"step {index} moves {step.tensor} with {step.size_bytes:,} bytes"
+        elif isinstance(step, Select):
+            continue
         else:
             yield f"step {index} is a {type(step).__name__}, which has no place in a static plan"
             continue

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.converters.emitters import c_stream
+from edgekit.converters.emitters import c_select, c_stream
 from edgekit.converters.emitters.c_weights import (
     ConstantPool,
     c_float,
@@ -31,9 +31,10 @@ from edgekit.lifetimes import scratch_name, view_pair
 from edgekit.ops.evaluate import initial_state
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
-from edgekit.plan import Compute, Plan, PlannedBuffer
+from edgekit.plan import Compute, Plan, PlannedBuffer, Select
 from edgekit.runtime.lowering import SCRATCH, KernelCall, lower
 from edgekit.runtime.lowering.call import Field
+from edgekit.selects import cases_of
 
 ARENA_ALIGNMENT = 16
 
@@ -106,17 +107,20 @@ class _Emitter:
     def __post_init__(self) -> None:
         self.pool = ConstantPool(self.prefix)
         memories = {buffer.memory for buffer in self.plan.buffers}
-        if len(memories) > 1 or any(not isinstance(step, Compute) for step in self.plan.steps):
+        if len(memories) > 1 or any(
+            not isinstance(step, Compute | Select) for step in self.plan.steps
+        ):
             raise PlacementError("generated C computes from one memory; the plan uses several")
         self.buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
 
     def emit(self) -> CModel:
         nodes = {node.name: node for node in self.graph.nodes}
         calls = [
-            self._call(nodes[step.node])
+            self._call(nodes[step.node]) if view_pair(self.graph, nodes[step.node]) is None else ""
             for step in self.plan.steps
-            if isinstance(step, Compute) and view_pair(self.graph, nodes[step.node]) is None
+            if isinstance(step, Compute)
         ]
+        calls = c_select.guarded(calls, cases_of(self.plan), self._offset)
         files = {
             "model.h": self._header(),
             "model.c": self._source(calls),
@@ -227,7 +231,7 @@ class _Emitter:
             tensors="".join(
                 f"    case {index}:\n        return {text};\n" for index, text in enumerate(offsets)
             ),
-            declare="    ek_status status;\n" if calls else "",
+            declare="    ek_status status;\n" if any(calls) else "",
             calls="".join(calls),
         )
 

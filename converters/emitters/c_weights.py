@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.dtypes import Array, DType
+from edgekit.dtypes import Array, DType, to_device_bytes
 from edgekit.errors import UnsupportedOpError
 from edgekit.graph import Tensor
 
 C_TYPES = {
+    DType.INT2: "uint8_t",
+    DType.INT4: "uint8_t",
     DType.INT8: "int8_t",
     DType.UINT8: "uint8_t",
     DType.INT16: "int16_t",
@@ -20,7 +22,7 @@ C_TYPES = {
     DType.FLOAT32: "float",
     DType.BOOL: "uint8_t",
 }
-"""How elements of each type are stored."""
+"""How elements of each type are stored; several of the first two share a byte."""
 
 LINE_VALUES = 16
 
@@ -50,7 +52,9 @@ class ConstantPool:
 
     def tensor(self, tensor: Tensor) -> str:
         """Return the name of the array that holds a constant's data."""
-        return self.array(tensor.data, c_type(tensor.dtype, where=tensor.name), tensor.name)
+        element = c_type(tensor.dtype, where=tensor.name)
+        data = to_device_bytes(tensor.data, tensor.dtype) if tensor.dtype.is_packed else tensor.data
+        return self.array(data, element, tensor.name)
 
     def array(self, data: Array, element: str, comment: str) -> str:
         """Return the name of an array with this content, defining it at first use.

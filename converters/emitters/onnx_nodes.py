@@ -244,7 +244,13 @@ def _paste(e: Emission) -> None:
     inside = np.zeros((1, height, width, 1), np.bool_)
     inside[:, top : top + rows, left : left + columns] = True
     mask = e.writer.constant(f"{e.output}/inside", inside)
-    e.finish("Where", [mask, e.new("Pad", inputs, mode="constant"), e.input(1)])
+    padded = e.new("Pad", inputs, mode="constant")
+    if e.view.optional_input(2) is None:
+        e.finish("Where", [mask, padded, e.input(1)])
+        return
+    when = e.writer.constant(f"{e.output}/when", np.array([e.view.int_attr("when")], np.int32))
+    is_on = e.new("Equal", [e.new("Cast", [e.input(2)], to=e.writer.onnx_type(DType.INT32)), when])
+    e.finish("Where", [is_on, e.new("Where", [mask, padded, e.input(1)]), e.input(1)])
 
 
 def _gather(e: Emission) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 from edgekit.dtypes import DType
 from edgekit.graph import Graph, Node, Tensor
 from edgekit.ops import spec_of
+from edgekit.ops.checks import SMALL
 from edgekit.ops.spec import OpView
 
 Precision = Literal["float32", "float16", "int8", "int8_dynamic"]
@@ -31,7 +32,7 @@ _COSTLY = frozenset(
 )
 _COSTLY_FACTOR = 10
 """Simple operations that one element of a transcendental or a normalization stands for."""
-_COPIES = frozenset({"slice", "paste", "concat"})
+_COPIES = frozenset({"slice", "paste", "concat", "blank"})
 _COPIED_ELEMENTS = 16
 """Elements that are copied in the time of one simple operation on one: rows go whole words at a
 time, without arithmetic."""
@@ -102,10 +103,10 @@ def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> W
             continue
         if tensor.is_constant:
             read = min(tensor.elements, elements) if node.op in _ROWS else tensor.elements
-            weight_bytes += read * (1 if dynamic else _item_bytes(tensor, precision))
+            weight_bytes += read if dynamic else _bytes_of(read, tensor, precision)
         else:
             moved = min(tensor.elements, most)
-            activation_bytes += moved * _item_bytes(tensor, precision)
+            activation_bytes += _bytes_of(moved, tensor, precision)
     return Work(
         op=node.op,
         op_class=op_class,
@@ -138,7 +139,7 @@ def as_executed(work: Work, executor: str) -> Work:
 
 def tensor_bytes(tensor: Tensor, precision: Precision | None = None) -> int:
     """Return the bytes of a tensor at a precision, for what crosses a link."""
-    return tensor.elements * _item_bytes(tensor, precision)
+    return _bytes_of(tensor.elements, tensor, precision)
 
 
 def _op_class(view: OpView) -> OpClass:
@@ -188,10 +189,11 @@ def _most_moved(view: OpView) -> int:
     return max(tensor.elements for tensor in (*view.inputs, *view.outputs) if tensor is not None)
 
 
-def _item_bytes(tensor: Tensor, precision: Precision | None) -> int:
+def _bytes_of(elements: int, tensor: Tensor, precision: Precision | None) -> int:
+    """Return the bytes of some elements of a tensor, all or a part."""
     if precision is None or not tensor.dtype.is_float:
-        return tensor.dtype.item_bytes
-    return _BYTES[precision]
+        return -(-elements * tensor.dtype.bits // 8)
+    return elements * _BYTES[precision]
 
 
 def _dtype(view: OpView, precision: Precision | None) -> str | None:
@@ -200,7 +202,7 @@ def _dtype(view: OpView, precision: Precision | None) -> str | None:
         if precision is not None:
             return "float32" if precision == "int8_dynamic" else precision
         return "float16" if any(t.dtype is DType.FLOAT16 for t in tensors) else "float32"
-    small = (DType.INT8, DType.UINT8, DType.INT16)
+    small = (*SMALL, DType.UINT8, DType.INT16)
     return "int8" if any(tensor.dtype in small for tensor in tensors) else None
 
 

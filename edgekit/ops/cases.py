@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgekit.dtypes import Array, DType
 from edgekit.graph import Attr, Node, Quantization, Tensor, TensorKind
+from edgekit.ops import int8
 from edgekit.ops.spec import OpCase, OpView, TensorType
 
 Input = tuple[Tensor, Array]
@@ -40,13 +42,30 @@ def int8_input(
     return _declared(name, data, Quantization.per_tensor(scale, zero_point), const=const)
 
 
-def int8_weights(name: str, shape: tuple[int, ...], axis: int, scale: float = 0.02) -> Input:
-    """Return constant int8 weights, symmetric, with another scale for each channel."""
-    data = _generator(name, shape).integers(-127, 128, shape).astype(np.int8)
+def stored_input(
+    name: str, shape: tuple[int, ...], dtype: DType, scale: float, zero_point: int = 0
+) -> Input:
+    """Return a quantized input of a type, with values over its whole range."""
+    low, high = int8.integer_range(dtype)
+    data = _generator(name, shape).integers(low, high + 1, shape).astype(dtype.numpy)
+    quantization = Quantization.per_tensor(scale, zero_point)
+    return Tensor(name, shape, dtype, TensorKind.INPUT, quantization), data
+
+
+def int8_weights(
+    name: str,
+    shape: tuple[int, ...],
+    axis: int,
+    scale: float = 0.02,
+    dtype: DType = DType.INT8,
+) -> Input:
+    """Return constant weights, int8 or packed, symmetric, with another scale for each channel."""
+    _, high = int8.integer_range(dtype)
+    data = _generator(name, shape).integers(-high, high + 1, shape).astype(np.int8)
     channels = shape[axis]
     scales = np.linspace(0.5 * scale, 1.5 * scale, channels, dtype=np.float32)
     quantization = Quantization(scales, np.zeros(channels, np.int32), axis)
-    return Tensor.constant(name, data, quantization), data
+    return replace(Tensor.constant(name, data, quantization), dtype=dtype), data
 
 
 def int32_bias(name: str, channels: int, magnitude: int = 4000) -> Input:
@@ -77,6 +96,7 @@ def case(
     scale: float | None = None,
     zero_point: int = 0,
     tolerance: float = 0.0,
+    dtype: DType | None = None,
 ) -> OpCase:
     """Return a case whose outputs have the inferred shapes.
 
@@ -84,13 +104,15 @@ def case(
     ----------
     scale, zero_point
         Quantization of all outputs; none without ``scale``.
+    dtype
+        Element type of all outputs, where it is not the inferred one.
     """
     tensors = tuple(None if given is None else given[0] for given in inputs)
     names = tuple("" if tensor is None else tensor.name for tensor in tensors)
     types = infer(OpView(Node(id, id, names, (), attrs or {}), tensors, ()))
     quantization = None if scale is None else Quantization.per_tensor(scale, zero_point)
     outputs = tuple(
-        Tensor(f"y{index}", kind.shape, kind.dtype, TensorKind.ACTIVATION, quantization)
+        Tensor(f"y{index}", kind.shape, dtype or kind.dtype, TensorKind.ACTIVATION, quantization)
         for index, kind in enumerate(types)
     )
     return OpCase(id, tuple(inputs), outputs, attrs or {}, tolerance)

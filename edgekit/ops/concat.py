@@ -16,6 +16,7 @@ from edgekit.errors import ModelError
 from edgekit.graph import Attr, Tensor
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp, normalized_axis
+from edgekit.ops.checks import PACKED
 from edgekit.ops.quantization import requantized
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
@@ -71,6 +72,13 @@ def _cases() -> Iterable[OpCase]:
         yield cases.case(f"float_{name}", _infer, floats, attrs)
         same = [cases.int8_input(f"x{place}", shape, 0.1, 3) for place, shape in enumerate(shapes)]
         yield cases.case(f"int8_{name}", _infer, same, attrs, scale=0.1, zero_point=3)
+        for dtype in PACKED:
+            parts = [
+                cases.stored_input(f"x{place}", (*shape[:-1], 4 * shape[-1]), dtype, 0.4, 1)
+                for place, shape in enumerate(shapes)
+            ]
+            case_id = f"{dtype.value}_{name}"
+            yield cases.case(case_id, _infer, parts, attrs, scale=0.4, zero_point=1)
         mixed = [
             cases.int8_input(f"x{place}", shape, 0.1 + 0.05 * place, 3 * place)
             for place, shape in enumerate(shapes)

@@ -4,7 +4,8 @@ Inputs: x, weights, optional bias (C_out,). Attributes: ``strides``, ``dilations
 ``groups``, ``layout``, ``activation``. NHWC: x (N, H, W, C_in), weights (C_out, KH, KW,
 C_in / groups). NCHW: x (N, C_in, H, W), weights (C_out, C_in / groups, KH, KW).
 
-Int8: weights symmetric, per channel or per tensor; bias int32; padding is the zero point.
+Int8: weights symmetric, per channel or per tensor; bias int32; padding is the zero point. Int4 and
+int2 in any place of int8: the same arithmetic, clamped to the output's range.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgekit.errors import ModelError
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
-from edgekit.ops.checks import require_quantized_pair
+from edgekit.ops.checks import SMALL, declared_dtype, require_quantized_pair
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import (
@@ -44,7 +45,7 @@ def _window(view: OpView) -> Window:
 
 
 def _infer(view: OpView) -> list[TensorType]:
-    dtype = require_quantized_pair(view)
+    dtype = declared_dtype(view, require_quantized_pair(view, SMALL))
     batch, height, width, channels = image_dims(view, view.input(0).shape)
     weights = view.input(1).static_shape
     size = _window(view).output_size(height, width, where=view.node.where)
@@ -68,7 +69,7 @@ def _macs(view: OpView) -> int:
 
 def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     """Return what ``ek_conv2d_s8`` needs."""
-    if view.input(0).dtype is not DType.INT8:
+    if view.input(0).dtype not in SMALL:
         return 0
     _, height, width, channels = view.input(1).static_shape
     if kernels is KernelSet.CORTEX_M_MVE and _is_pointwise(view):
@@ -122,11 +123,11 @@ def _is_pointwise(view: OpView) -> bool:
 
 
 def _works_in_place(view: OpView) -> bool:
-    """Whether each int8 row of the output can overwrite the input's same row."""
+    """Whether each quantized row of the output can overwrite the input's same row."""
+    x, y = view.input(0), view.outputs[0]
     plain = view.int_attr("groups", 1) == 1 and not is_nchw(view)
-    same = view.input(0).shape == view.outputs[0].shape
-    unmoved = plain and same and _window(view).strides == (1, 1)
-    return view.input(0).dtype is DType.INT8 and unmoved
+    same = (x.shape, x.dtype) == (y.shape, y.dtype)
+    return x.dtype in SMALL and plain and same and _window(view).strides == (1, 1)
 
 
 def _in_place_bytes(view: OpView) -> int:
@@ -134,9 +135,11 @@ def _in_place_bytes(view: OpView) -> int:
 
     Above and left of its pixel a window reads nothing but what the padding lets it.
     """
-    _, height, width, channels = view.input(0).static_shape
+    x = view.input(0)
+    _, height, width, channels = x.static_shape
     (top, _), (left, _) = _window(view).padding
-    return min(top + 1, height) * width * channels if top or left else 0
+    row_bytes = x.dtype.size_bytes((width, channels))
+    return min(top + 1, height) * row_bytes if top or left else 0
 
 
 def _weight_matrices(weights: Array, view: OpView) -> list[Array]:
@@ -235,11 +238,47 @@ def _int8_cases(
 ) -> Iterable[OpCase]:
     x = cases.int8_input("x", x_shape, 0.05, -7)
     bias = cases.int32_bias("bias", w_shape[0])
+    yield from _packed_cases(name, x_shape, w_shape, attrs)
     per_channel = cases.int8_weights("weights", w_shape, 0)
     per_tensor = cases.int8_input("weights", w_shape, 0.02, const=True)
     for kind, weights in (("channel", per_channel), ("tensor", per_tensor)):
         yield cases.case(
             f"int8_{kind}_{name}", _infer, (x, weights, bias), attrs, scale=0.4, zero_point=11
+        )
+
+
+_WIDTHS = (
+    (DType.INT8, DType.INT8, DType.INT4),
+    (DType.INT4, DType.INT8, DType.INT4),
+    (DType.INT4, DType.INT8, DType.INT8),
+    (DType.INT2, DType.INT8, DType.INT4),
+    (DType.INT8, DType.INT8, DType.INT2),
+    (DType.INT8, DType.INT4, DType.INT8),
+    (DType.INT4, DType.INT4, DType.INT4),
+    (DType.INT4, DType.INT2, DType.INT2),
+)
+"""Types of x, weights and output."""
+_SCALES = {DType.INT8: 0.05, DType.INT4: 0.8, DType.INT2: 3.0}
+
+
+def _packed_cases(
+    name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], attrs: dict[str, Attr]
+) -> Iterable[OpCase]:
+    for kinds in _WIDTHS:
+        x_type, w_type, y_type = kinds
+        operands = (
+            cases.stored_input("x", x_shape, x_type, _SCALES[x_type], -1),
+            cases.int8_weights("weights", w_shape, 0, 0.4 * _SCALES[w_type], w_type),
+            cases.int32_bias("bias", w_shape[0], 40),
+        )
+        yield cases.case(
+            f"{'_'.join(kind.value for kind in kinds)}_{name}",
+            _infer,
+            operands,
+            attrs,
+            scale=8 * _SCALES[y_type],
+            zero_point=-1,
+            dtype=y_type,
         )
 
 

@@ -4,7 +4,7 @@ Inputs: x (N, H, W, C), weights (1, KH, KW, C * depth_multiplier), optional bias
 ``strides``, ``dilations``, ``padding``, ``depth_multiplier``, ``activation``; always NHWC. Output
 channel ``c * depth_multiplier + m`` comes from input channel ``c``.
 
-Int8: as ``conv2d``, weights per channel of axis 3.
+Int8, int4 and int2: as ``conv2d``, weights per channel of axis 3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgekit.errors import ModelError
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
-from edgekit.ops.checks import require_quantized_pair
+from edgekit.ops.checks import SMALL, declared_dtype, require_quantized_pair
 from edgekit.ops.conv2d import patches_bytes, pixels_bytes
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
@@ -33,7 +33,7 @@ def _window(view: OpView) -> Window:
 
 
 def _infer(view: OpView) -> list[TensorType]:
-    dtype = require_quantized_pair(view)
+    dtype = declared_dtype(view, require_quantized_pair(view, SMALL))
     batch, height, width, channels = image_dims(view, view.input(0).shape)
     size = _window(view).output_size(height, width, where=view.node.where)
     multiplier = view.int_attr("depth_multiplier", 1)
@@ -61,7 +61,7 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     whole fours of outputs. MVE kernels hold such rows of 16 channels. A layer of one input
     channel is computed as a plain convolution.
     """
-    if view.input(0).dtype is not DType.INT8:
+    if view.input(0).dtype not in SMALL:
         return 0
     window, shape = _window(view), view.input(0).static_shape
     out_shape = view.outputs[0].static_shape
@@ -87,13 +87,13 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
 
 
 def _works_in_place(view: OpView) -> bool:
-    """Whether int8 planes come out where they were.
+    """Whether quantized planes come out where they were.
 
     They are copied to scratch memory one by one, or row by row ahead of the output's rows.
     """
     x, y = view.input(0), view.outputs[0]
-    unmoved = x.shape == y.shape and _window(view).strides == (1, 1)
-    return x.dtype is DType.INT8 and unmoved and x.shape[3] != 1
+    unmoved = (x.shape, x.dtype) == (y.shape, y.dtype) and _window(view).strides == (1, 1)
+    return x.dtype in SMALL and unmoved and x.shape[3] != 1
 
 
 def _reference(call: OpCall) -> list[Array]:
@@ -178,6 +178,39 @@ def _cases() -> Iterable[OpCase]:
             attrs,
             scale=0.1,
             zero_point=-9,
+        )
+        yield from _packed_cases(name, x_shape, w_shape, attrs)
+
+
+_WIDTHS = (
+    (DType.INT4, DType.INT8, DType.INT4),
+    (DType.INT8, DType.INT8, DType.INT2),
+    (DType.INT2, DType.INT8, DType.INT8),
+    (DType.INT4, DType.INT4, DType.INT4),
+    (DType.INT8, DType.INT2, DType.INT4),
+)
+"""Types of x, weights and output."""
+_SCALES = {DType.INT8: 0.05, DType.INT4: 0.8, DType.INT2: 3.0}
+
+
+def _packed_cases(
+    name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], attrs: dict[str, Attr]
+) -> Iterable[OpCase]:
+    for kinds in _WIDTHS:
+        x_type, w_type, y_type = kinds
+        operands = (
+            cases.stored_input("x", x_shape, x_type, _SCALES[x_type], -1),
+            cases.int8_weights("weights", w_shape, 3, 0.4 * _SCALES[w_type], w_type),
+            cases.int32_bias("bias", w_shape[3], 40),
+        )
+        yield cases.case(
+            f"{'_'.join(kind.value for kind in kinds)}_{name}",
+            _infer,
+            operands,
+            attrs,
+            scale=2 * _SCALES[y_type],
+            zero_point=-1,
+            dtype=y_type,
         )
 
 

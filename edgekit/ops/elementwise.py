@@ -5,13 +5,14 @@
 
 Floating point, and integers without scale as in C (division truncates, overflow wraps). Int8 for
 ``add``, ``sub``, ``mul``, ``maximum``, ``minimum`` and ``squared_difference``; maximum and minimum
-need one scale for everything.
+need one scale for everything. ``add`` also takes int4 and int2, in any mix with int8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from edgekit.errors import ModelError
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import broadcast_shapes, clamp
-from edgekit.ops.checks import FLOATS, require_dtype
+from edgekit.ops.checks import FLOATS, SMALL, declared_dtype, require_dtype
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 _PLAIN_INTEGERS = (DType.INT32, DType.INT64)
+_FUSED = ("none", "relu", "relu6")
 _SUM_LEFT_SHIFT = 20
 """Int8 operands of sums are brought to a common scale with this many bits more."""
 _DIFFERENCE_LEFT_SHIFT = 7
@@ -33,10 +35,12 @@ Arithmetic = Callable[[OpCall], int8.IntArray]
 """Int8 arithmetic: the stored output before it is clamped."""
 
 
-def _infer(view: OpView, integers: tuple[DType, ...], *, quantized: bool) -> list[TensorType]:
-    allowed = (*FLOATS, *integers, *((DType.INT8,) if quantized else ()))
-    dtype = require_dtype(view, 0, allowed)
-    require_dtype(view, 1, (dtype,))
+def _infer(
+    view: OpView, integers: tuple[DType, ...], quantized: tuple[DType, ...]
+) -> list[TensorType]:
+    dtype = require_dtype(view, 0, (*FLOATS, *integers, *quantized))
+    other = require_dtype(view, 1, quantized if dtype in quantized else (dtype,))
+    dtype = declared_dtype(view, max(dtype, other, key=lambda kind: kind.bits))
     shape = broadcast_shapes(view.input(0).shape, view.input(1).shape, where=view.node.where)
     return [TensorType(shape, dtype)]
 
@@ -169,6 +173,29 @@ def _cases(
                 yield cases.case(case_id, infer, operands, attrs, scale=scale, zero_point=points[2])
 
 
+def _add_cases(infer: Callable[[OpView], list[TensorType]]) -> Iterable[OpCase]:
+    yield from _cases(infer, activations=_FUSED, quantized=True, one_scale=False, low=-3.0)
+    scales = {DType.INT8: 0.05, DType.INT4: 0.6, DType.INT2: 2.0}
+    for kinds in product(SMALL, repeat=3):
+        if kinds == (DType.INT8,) * 3:
+            continue
+        first, second, out = kinds
+        for shape, activation in (((1, 2, 3, 8), "none"), ((2, 3, 5), "relu")):
+            operands = (
+                cases.stored_input("a", shape, first, scales[first], -1),
+                cases.stored_input("b", shape, second, scales[second], 1),
+            )
+            yield cases.case(
+                f"{'_'.join(kind.value for kind in kinds)}_{activation}",
+                infer,
+                operands,
+                {"activation": activation},
+                scale=1.5 * scales[out],
+                zero_point=-1,
+                dtype=out,
+            )
+
+
 def _macs(view: OpView) -> int:
     return view.outputs[0].elements
 
@@ -183,7 +210,8 @@ def _spec(
     activations: tuple[str, ...] = ("none",),
     low: float = -3.0,
 ) -> OpSpec:
-    infer = partial(_infer, integers=integers, quantized=quantized is not None)
+    stored = () if quantized is None else SMALL if name == "add" else (DType.INT8,)
+    infer = partial(_infer, integers=integers, quantized=stored)
     return OpSpec(
         name=name,
         infer=infer,
@@ -191,7 +219,9 @@ def _spec(
         macs=_macs,
         quantization=rule,
         in_place=((0, 0), (1, 0)),
-        cases=partial(
+        cases=partial(_add_cases, infer)
+        if name == "add"
+        else partial(
             _cases,
             infer,
             activations=activations,
@@ -201,8 +231,6 @@ def _spec(
         ),
     )
 
-
-_FUSED = ("none", "relu", "relu6")
 
 SPECS = (
     _spec("add", np.add, _add_int8, QuantRule.REQUANTIZED, activations=_FUSED),

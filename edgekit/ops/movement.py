@@ -24,6 +24,7 @@ from edgekit.errors import ModelError
 from edgekit.graph import Attr, Dim
 from edgekit.ops import cases
 from edgekit.ops.broadcast import broadcast_shapes, normalized_axis
+from edgekit.ops.checks import PACKED
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 
@@ -174,6 +175,21 @@ def _cases(
         yield cases.case(f"int8_{index}", infer, stored, attrs, scale=0.1, zero_point=3)
 
 
+def _slice_cases(
+    variants: tuple[tuple[tuple[int, ...], dict[str, Attr]], ...],
+) -> Iterable[OpCase]:
+    yield from _cases(_slice_infer, variants, 1)
+    for dtype in PACKED:
+        for name, begin, end in (
+            ("rows", (1, 1, 0), (3, 4, 13)),
+            ("channels", (0, 0, 4), (4, 5, 9)),
+        ):
+            x = cases.stored_input("x", (4, 5, 13), dtype, 0.4, 1)
+            attrs: dict[str, Attr] = {"begin": begin, "end": end, "strides": (1, 2, 1)}
+            case_id = f"{dtype.value}_{name}"
+            yield cases.case(case_id, _slice_infer, (x,), attrs, scale=0.4, zero_point=1)
+
+
 def _spec(
     name: str,
     infer: Infer,
@@ -188,7 +204,9 @@ def _spec(
         reference=reference,
         quantization=QuantRule.SAME_SCALE if operands == 1 else QuantRule.JOINED,
         in_place=in_place,
-        cases=partial(_cases, infer, variants, operands),
+        cases=partial(_slice_cases, variants)
+        if name == "slice"
+        else partial(_cases, infer, variants, operands),
     )
 
 

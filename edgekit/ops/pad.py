@@ -15,6 +15,7 @@ from edgekit.dtypes import Array
 from edgekit.errors import ModelError
 from edgekit.graph import Attr, Dim
 from edgekit.ops import cases, int8
+from edgekit.ops.checks import PACKED
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 _MODES = ("constant", "reflect", "symmetric", "edge")
@@ -64,6 +65,11 @@ def _cases() -> Iterable[OpCase]:
         yield cases.case(f"float_{name}", _infer, (cases.float_input("x", shape),), attrs)
         x = cases.int8_input("x", shape, 0.1, 17)
         yield cases.case(f"int8_{name}", _infer, (x,), attrs, scale=0.1, zero_point=17)
+    for dtype in PACKED:
+        for name, shape, attrs in (*_VARIANTS[:1], *_PACKED_VARIANTS):
+            x = cases.stored_input("x", shape, dtype, 0.4, -1)
+            case_id = f"{dtype.value}_{name}"
+            yield cases.case(case_id, _infer, (x,), attrs, scale=0.4, zero_point=-1)
 
 
 _VARIANTS: tuple[tuple[str, tuple[int, ...], dict[str, Attr]], ...] = (
@@ -72,6 +78,11 @@ _VARIANTS: tuple[tuple[str, tuple[int, ...], dict[str, Attr]], ...] = (
     ("reflect", (4, 3), {"padding": ((3, 1), (0, 2)), "mode": "reflect"}),
     ("symmetric", (2, 3), {"padding": ((2, 1), (0, 3)), "mode": "symmetric"}),
     ("edge", (2, 3), {"padding": ((2, 3), (1, 0)), "mode": "edge"}),
+)
+
+_PACKED_VARIANTS: tuple[tuple[str, tuple[int, ...], dict[str, Attr]], ...] = (
+    ("channels", (2, 3, 8), {"padding": ((0, 0), (1, 0), (4, 5)), "value": 0.4}),
+    ("edge_rows", (2, 3, 5), {"padding": ((2, 3), (1, 0), (0, 0)), "mode": "edge"}),
 )
 
 SPECS = (

@@ -4,7 +4,7 @@ Input: x. Attributes: ``kernel``, ``strides``, ``padding``, ``layout``, ``activa
 ``count_include_pad``: whether padding counts as zeros, as ONNX may ask, or not at all (default, as
 TensorFlow Lite).
 
-Int8: the output has the input's scale; the average is rounded to nearest, halves away from zero.
+Int8, int4 and int2: the output has the input's scale; the average is rounded to nearest, halves away from zero.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array, DType
+from edgekit.dtypes import Array
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
-from edgekit.ops.checks import FLOATS, require_dtype
+from edgekit.ops.checks import FLOATS, PACKED, SMALL, require_dtype
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import (
     Window,
@@ -41,7 +41,7 @@ def _window(view: OpView) -> Window:
 def _infer(view: OpView) -> list[TensorType]:
     batch, height, width, channels = image_dims(view, view.input(0).shape)
     size = _window(view).output_size(height, width, where=view.node.where)
-    dtype = require_dtype(view, 0, (*FLOATS, DType.INT8))
+    dtype = require_dtype(view, 0, (*FLOATS, *SMALL))
     return [TensorType(image_shape(view, batch, size, channels), dtype)]
 
 
@@ -60,7 +60,8 @@ def _activated(call: OpCall, pooled: Array) -> Array:
 def _max(call: OpCall) -> list[Array]:
     x, window = to_nhwc(call.array(0), call.view), _window(call.view)
     size = window.output_size(x.shape[1], x.shape[2], where=call.view.node.where)
-    lowest = -128 if x.dtype == np.int8 else -np.inf
+    dtype = call.view.input(0).dtype
+    lowest = int8.integer_range(dtype)[0] if dtype in SMALL else -np.inf
     padded = pad_image(x, window.padding, lowest)
     pooled = np.full((x.shape[0], *size, x.shape[3]), lowest, x.dtype)
     for row in range(window.kernel[0]):
@@ -121,6 +122,10 @@ def _cases() -> Iterable[OpCase]:
         yield cases.case(f"float_nchw_{name}", _infer, turned, nchw, tolerance=1e-5)
         x = cases.int8_input("x", shape, 0.05, -4)
         yield cases.case(f"int8_{name}", _infer, (x,), attrs, scale=0.05, zero_point=-4)
+        for dtype in PACKED:
+            x = cases.stored_input("x", shape, dtype, 0.5, -1)
+            case_id = f"{dtype.value}_{name}"
+            yield cases.case(case_id, _infer, (x,), attrs, scale=0.5, zero_point=-1)
 
 
 def _average_cases() -> Iterable[OpCase]:

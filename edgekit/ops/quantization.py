@@ -1,7 +1,7 @@
 """``quantize``, ``dequantize`` and ``cast``.
 
-- ``quantize``: x of floats, or of int8, int16 or int32 with another scale; the target is the
-  output's quantization; ``dtype`` (``int8`` by default).
+- ``quantize``: x of floats, or of int2 to int32 with another scale; the target is the output's
+  quantization; ``dtype`` (``int8`` by default), or the small integer that the output is declared as.
 - ``dequantize``: x with a scale, or float16; float32 output.
 - ``cast``: x; ``dtype``. Converts stored values as C does, whatever their scale.
 """
@@ -16,10 +16,10 @@ from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
 from edgekit.graph import Quantization, Tensor
 from edgekit.ops import cases, int8
-from edgekit.ops.checks import FLOATS, require_dtype
+from edgekit.ops.checks import FLOATS, PACKED, declared_dtype, require_dtype
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, TensorType
 
-_STORED = (DType.INT8, DType.INT16, DType.INT32)
+_STORED = (DType.INT8, *PACKED, DType.INT16, DType.INT32)
 
 
 def _dtype(view: OpView, default: str | None = None) -> DType:
@@ -32,7 +32,7 @@ def _dtype(view: OpView, default: str | None = None) -> DType:
 
 def _quantize_infer(view: OpView) -> list[TensorType]:
     require_dtype(view, 0, (*FLOATS, *_STORED, DType.UINT8))
-    dtype = _dtype(view, "int8")
+    dtype = declared_dtype(view, _dtype(view, "int8"))
     if dtype not in _STORED:
         raise ModelError(f"layer {view.node.where}: quantizes to {dtype.value}")
     return [TensorType(view.input(0).shape, dtype)]
@@ -50,7 +50,7 @@ def requantized(x: Array, tensor: Tensor, output: Tensor) -> Array:
 
     Parameters
     ----------
-    x : array of int8, uint8, int16 or int32
+    x : array of int8, which also holds int4 and int2, uint8, int16 or int32
     tensor, output : Tensor
         Their quantization, per tensor.
     """
@@ -93,11 +93,24 @@ def _quantize_cases() -> Iterable[OpCase]:
     for scale in (0.1, 0.04, 0.3):
         case_id = f"int8_scale{scale}"
         yield cases.case(case_id, _quantize_infer, (x,), scale=scale, zero_point=-5)
+    yield from _packed_cases()
     tensor, data = cases.integer_input("x", (1, 30), DType.INT16, -32768, 32768)
     wide = Tensor(tensor.name, tensor.shape, tensor.dtype, tensor.kind, _quantized(0.001, 0))
     yield cases.case("int16_to_int8", _quantize_infer, ((wide, data),), scale=0.25, zero_point=3)
     attrs = {"dtype": "int32"}
     yield cases.case("int16_to_int32", _quantize_infer, ((wide, data),), attrs, scale=0.0001)
+
+
+def _packed_cases() -> Iterable[OpCase]:
+    scales = {DType.INT8: 0.1, DType.INT4: 0.7, DType.INT2: 3.0}
+    for source, scale in scales.items():
+        for target in PACKED if source is DType.INT8 else scales:
+            for columns in (16, 13):
+                x = cases.stored_input("x", (2, 3, columns), source, scale, 1)
+                case_id = f"{source.value}_to_{target.value}_{columns}"
+                attrs = {"dtype": target.value}
+                to = 1.2 * scales[target]
+                yield cases.case(case_id, _quantize_infer, (x,), attrs, scale=to, zero_point=-1)
 
 
 def _quantized(scale: float, zero_point: int) -> Quantization:

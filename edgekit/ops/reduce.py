@@ -5,7 +5,8 @@ Operators: ``reduce_mean``, ``reduce_sum``, ``reduce_max``, ``reduce_min``, ``re
 Input: x. Attributes: ``axes`` (no axis means nothing is reduced), ``keep_dims``. Sum, maximum and
 minimum also take integers without scale.
 
-Int8: mean and sum rescale to the output; maximum and minimum keep the input's scale.
+Int8: mean and sum rescale to the output; maximum and minimum keep the input's scale. The mean also
+takes int4 and int2.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgekit.dtypes import Array, DType
 from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import normalized_axis
-from edgekit.ops.checks import FLOATS, require_dtype
+from edgekit.ops.checks import FLOATS, PACKED, declared_dtype, require_dtype
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 _PLAIN_INTEGERS = (DType.INT32, DType.INT64)
@@ -33,7 +34,7 @@ def _axes(view: OpView) -> tuple[int, ...]:
 
 
 def _infer(view: OpView, allowed: tuple[DType, ...]) -> list[TensorType]:
-    dtype = require_dtype(view, 0, allowed)
+    dtype = declared_dtype(view, require_dtype(view, 0, allowed))
     axes, keep = _axes(view), view.bool_attr("keep_dims", False)
     dims = enumerate(view.input(0).shape)
     shape = tuple(1 if axis in axes else dim for axis, dim in dims if keep or axis not in axes)
@@ -77,9 +78,8 @@ def _rescaled_total(view: OpView, total: Array, *, divide: bool) -> Array:
         shift -= extra
     factor = int8.Multipliers(np.array(multiplier, np.int64), np.array(shift, np.int64))
     centred = total.astype(np.int64) - int8.zero_point_of(view.input(0)) * count
-    return int8.saturate(
-        int8.multiply(centred, factor) + int8.zero_point_of(view.outputs[0]), DType.INT8
-    )
+    output = view.outputs[0]
+    return int8.saturate(int8.multiply(centred, factor) + int8.zero_point_of(output), output.dtype)
 
 
 def _macs(view: OpView) -> int:
@@ -87,7 +87,11 @@ def _macs(view: OpView) -> int:
 
 
 def _cases(
-    infer: Callable[[OpView], list[TensorType]], *, quantized: bool, same_scale: bool
+    infer: Callable[[OpView], list[TensorType]],
+    *,
+    quantized: bool,
+    same_scale: bool,
+    packed: tuple[DType, ...],
 ) -> Iterable[OpCase]:
     for shape, axes, keep in (
         ((1, 5, 7, 3), (1, 2), True),
@@ -105,6 +109,12 @@ def _cases(
         for scale, point in ((0.05, -7),) if same_scale else ((0.05, -7), (0.02, 13)):
             case_id = f"int8_{name}_scale{scale}"
             yield cases.case(case_id, infer, (x,), attrs, scale=scale, zero_point=point)
+        for dtype in packed:
+            x = cases.stored_input("x", shape, dtype, 0.5, -1)
+            for to in (DType.INT8, dtype):
+                scale = 0.05 if to is DType.INT8 else 0.4
+                case_id = f"{dtype.value}_{to.value}_{name}"
+                yield cases.case(case_id, infer, (x,), attrs, scale=scale, zero_point=1, dtype=to)
 
 
 def _spec(
@@ -115,7 +125,9 @@ def _spec(
     integers: tuple[DType, ...] = _PLAIN_INTEGERS,
 ) -> OpSpec:
     has_int8 = rule is not QuantRule.FLOAT_ONLY
-    infer = partial(_infer, allowed=(*FLOATS, *integers, *((DType.INT8,) if has_int8 else ())))
+    packed = PACKED if name == "reduce_mean" else ()
+    stored = (DType.INT8, *packed) if has_int8 else ()
+    infer = partial(_infer, allowed=(*FLOATS, *integers, *stored))
     same_scale = rule is QuantRule.SAME_SCALE
     return OpSpec(
         name=name,
@@ -123,7 +135,7 @@ def _spec(
         reference=partial(_reduced, compute=compute, quantized=quantized),
         macs=_macs,
         quantization=rule,
-        cases=partial(_cases, infer, quantized=has_int8, same_scale=same_scale),
+        cases=partial(_cases, infer, quantized=has_int8, same_scale=same_scale, packed=packed),
     )
 
 

@@ -1,7 +1,8 @@
 """``reshape``: the same elements under another shape.
 
 Input: x. Attribute: ``shape``, entries as in ONNX: 0 copies the input's dimension at that place
-(also a named one), -1 is inferred from the number of elements.
+(also a named one), -1 is inferred from the number of elements. Rows of the last axis of int4 and
+int2 stay as they are, or are whole bytes on both sides: then all bytes stay.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import math
 from collections.abc import Iterable
 
 from edgekit.dtypes import Array
-from edgekit.errors import ModelError
-from edgekit.graph import Dim
+from edgekit.errors import ModelError, UnsupportedOpError
+from edgekit.graph import Dim, Shape
 from edgekit.ops import cases
+from edgekit.ops.checks import PACKED
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 
@@ -27,7 +29,19 @@ def _infer(view: OpView) -> list[TensorType]:
         dims[dims.index(-1)] = _missing(view, [dim for dim in dims if dim != -1])
     if sorted(_names(x.shape)) != sorted(_names(dims)) or _number(x.shape) != _number(dims):
         raise ModelError(f"layer {view.node.where}: {list(x.shape)} does not fill {dims}")
+    if x.dtype.is_packed and not _keeps_bytes(x.shape, dims, x.dtype.bits):
+        raise UnsupportedOpError(
+            view.node.op,
+            node=view.node.where,
+            hint=f"rows of {list(x.shape)} and {dims} are not whole bytes of {x.dtype.value}",
+        )
     return [TensorType(tuple(dims), x.dtype)]
+
+
+def _keeps_bytes(shape: Shape, dims: list[Dim], bits: int) -> bool:
+    rows = shape[-1:], tuple(dims[-1:])
+    whole = (isinstance(dim, int) and dim * bits % 8 == 0 for row in rows for dim in row)
+    return rows[0] == rows[1] or all(whole)
 
 
 def _missing(view: OpView, given: list[Dim]) -> Dim:
@@ -65,6 +79,15 @@ def _cases() -> Iterable[OpCase]:
         yield cases.case(f"float_{name}", _infer, (cases.float_input("x", shape),), attrs)
         x = cases.int8_input("x", shape, 0.1, 3)
         yield cases.case(f"int8_{name}", _infer, (x,), attrs, scale=0.1, zero_point=3)
+    for dtype in PACKED:
+        for name, shape, target in (
+            ("merge", (1, 4, 5, 2), (20, 2)),
+            ("whole", (2, 3, 8), (2, 24)),
+        ):
+            x = cases.stored_input("x", shape, dtype, 0.4, 1)
+            attrs = {"shape": target}
+            case_id = f"{dtype.value}_{name}"
+            yield cases.case(case_id, _infer, (x,), attrs, scale=0.4, zero_point=1)
 
 
 SPECS = (

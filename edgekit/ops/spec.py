@@ -30,7 +30,7 @@ class OpView:
     """A node together with its tensors: all that shape, cost and quantization rules may look at.
 
     ``inputs[i]`` is None where an optional input is absent. During shape inference ``outputs`` is
-    empty.
+    empty, or holds the declared tensors of a graph that has some already.
     """
 
     node: Node

@@ -23,11 +23,12 @@ from edgekit.ops.evaluate import initial_state
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.package import Package
-from edgekit.plan import Compute, Plan, PlannedBuffer
+from edgekit.plan import Compute, Plan, PlannedBuffer, Select
 from edgekit.runtime.lowering import SCRATCH, lower
 from edgekit.runtime.native_kernels import BoundCall, bind
 from edgekit.runtime.reference import ReferenceExecutor
 from edgekit.runtime.trace import Event, RunResult, Trace
+from edgekit.selects import Case, cases_of
 from edgekit.shapes import bind_dims
 
 _GUARD = 0xA5
@@ -77,11 +78,14 @@ class NativeRunner:
     _buffers: dict[str, PlannedBuffer] = field(init=False)
     _outside: dict[str, Array] = field(init=False)
     _steps: list[tuple[str, str, tuple[BoundCall, ...]]] = field(init=False)
+    _cases: dict[int, Case] = field(init=False)
 
     def __post_init__(self) -> None:
         self.graph = bind_dims(self.graph)
         memories = {buffer.memory for buffer in self.plan.buffers}
-        if len(memories) > 1 or not all(isinstance(step, Compute) for step in self.plan.steps):
+        if len(memories) > 1 or not all(
+            isinstance(step, Compute | Select) for step in self.plan.steps
+        ):
             raise ExecutionError("the native executor computes in one memory; the plan uses more")
         self._buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
         self._outside = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
@@ -96,6 +100,7 @@ class NativeRunner:
             for step in self.plan.steps
             if isinstance(step, Compute)
         ]
+        self._cases = {case.first: case for case in cases_of(self.plan)}
         self.reset_state()
 
     @property
@@ -104,7 +109,7 @@ class NativeRunner:
         return max((b.offset_bytes + b.size_bytes for b in self.plan.buffers), default=0)
 
     def run(self, inputs: Mapping[str, Array]) -> RunResult:
-        """Run once; the trace has an event for each step.
+        """Run once; the trace has an event for each step that ran.
 
         Raises
         ------
@@ -121,7 +126,7 @@ class NativeRunner:
                     f"{list(view.shape)}; convert the model again for another size"
                 )
             view[...] = given
-        events = self._computed()
+        events, cases = self._computed()
         self._check_guards()
         outputs = {name: self._view(name).copy() for name in self.graph.outputs}
         latency_s = sum(event.duration_ns for event in events) * 1e-9
@@ -129,7 +134,8 @@ class NativeRunner:
             use.name: self.arena_bytes + use.weights_bytes + use.overhead_bytes
             for use in self.plan.memories
         }
-        return RunResult(outputs, Trace("measured", "native", latency_s, peaks, events))
+        trace = Trace("measured", "native", latency_s, peaks, events, cases=cases)
+        return RunResult(outputs, trace)
 
     def profile(self, inputs: Mapping[str, Array]) -> tuple[Event, ...]:
         """Run once and return the events."""
@@ -145,16 +151,25 @@ class NativeRunner:
         """Drop the bound kernels and the weights."""
         self._steps, self._outside = [], {}
 
-    def _computed(self) -> tuple[Event, ...]:
+    def _computed(self) -> tuple[tuple[Event, ...], dict[str, int]]:
+        """Run the steps, but for cases that are not taken; return events and what was taken."""
         began = time.perf_counter_ns()
-        events = []
+        events: list[Event] = []
+        taken: dict[str, int] = {}
+        resume = 0
         for index, (name, processor, calls) in enumerate(self._steps):
+            if index in self._cases:
+                case = self._cases[index]
+                taken[case.flag] = int(self._view(case.flag)[0])
+                resume = resume if taken[case.flag] == case.when else case.last + 1
+            if index < resume:
+                continue
             start = time.perf_counter_ns()
             for call in calls:
                 call()
             duration = time.perf_counter_ns() - start
             events.append(Event(index, name, processor, start - began, duration))
-        return tuple(events)
+        return tuple(events), taken
 
     def _bound(self, node: Node) -> tuple[BoundCall, ...]:
         pair = view_pair(self.graph, node)

@@ -18,7 +18,7 @@ from edgekit.ops import spec_of
 from edgekit.ops.evaluate import initial_state
 from edgekit.ops.spec import OpCall, OpView
 from edgekit.package import WEIGHTS_NAME, Package
-from edgekit.plan import Compute, Move, Plan, PlannedBuffer
+from edgekit.plan import Compute, Move, Plan, PlannedBuffer, Select
 from edgekit.runtime.arena import Arena
 from edgekit.runtime.trace import Event, RunResult, Trace
 from edgekit.shapes import bind_dims
@@ -100,7 +100,8 @@ class ReferenceRunner:
         events = run.steps()
         outputs = run.outputs()
         latency_s = sum(event.duration_ns for event in events) * 1e-9
-        trace = Trace("measured", "reference", latency_s, self._peaks(run), events)
+        peaks = self._peaks(run)
+        trace = Trace("measured", "reference", latency_s, peaks, events, cases=run.cases)
         return RunResult(outputs, trace)
 
     def profile(self, inputs: Mapping[str, Array]) -> tuple[Event, ...]:
@@ -147,6 +148,8 @@ class _Run:
         self.guarded = guarded
         self.nodes = {node.name: node for node in graph.nodes}
         self.arenas = {use.name: Arena(use.name, use.arena_bytes) for use in plan.memories}
+        self.flags = {step.predicate for step in plan.steps if isinstance(step, Select)}
+        self.cases: dict[str, int] = {}
         self.begins = _by_step(plan, [b.first_step for b in plan.buffers])
         self.ends = _by_step(plan, [b.last_step for b in plan.buffers])
 
@@ -195,6 +198,9 @@ class _Run:
             name, processor = step.tensor, step.link
             self._view(name, step.target_memory)[...] = self._view(name, step.source_memory)
             written = {name}
+        elif isinstance(step, Select):
+            # Every case has run: pastes have kept their canvas where it was not taken.
+            name, processor, written = step.predicate, "", set()
         else:
             raise ExecutionError(f"the reference executor has no {type(step).__name__} steps")
         event = Event(index, name, processor, start - began, time.perf_counter_ns() - start)
@@ -224,6 +230,8 @@ class _Run:
                     step=node.where,
                 )
             view[...] = result
+            if name in self.flags:
+                self.cases[name] = int(result[0])
         return {*node.outputs, *states}
 
     def _input(self, name: str, memory: str) -> Array:

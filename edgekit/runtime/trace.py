@@ -51,6 +51,8 @@ class Trace:
         Executed by the core; None where they were not counted.
     stated_error : str
         What is known of the error of modelled time and energy; empty where nothing is.
+    cases : mapping of flag to int
+        Which case of each choice was taken; empty where the executor does not say.
     """
 
     kind: EstimateKind
@@ -61,6 +63,7 @@ class Trace:
     energy_j: float | None = None
     instructions: int | None = None
     stated_error: str = ""
+    cases: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

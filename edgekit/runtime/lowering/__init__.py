@@ -13,6 +13,7 @@ from edgekit.dtypes import DType
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.runtime.lowering import (
+    cases,
     conversions,
     elementwise,
     float_elementwise,
@@ -27,6 +28,7 @@ from edgekit.runtime.lowering import (
     windows,
 )
 from edgekit.runtime.lowering.call import SCRATCH, KernelCall, no_kernel
+from edgekit.runtime.lowering.row_bytes import in_bytes
 
 __all__ = ["LOWERINGS", "SCRATCH", "WEIGHTED", "KernelCall", "lower"]
 
@@ -71,6 +73,8 @@ LOWERINGS: Mapping[str, Lowering] = {
     "concat": movement.concat,
     "pack": movement.pack,
     "paste": movement.paste,
+    "blank": cases.blank,
+    "outlier_test": cases.outlier_test,
     **dict.fromkeys(("split", "unpack"), movement.split),
     "svdf": recurrent.svdf,
     "unidirectional_lstm": recurrent.unidirectional_lstm,
@@ -104,6 +108,9 @@ FLOAT_LOWERINGS: Mapping[str, Lowering] = {
 }
 """By operator, where the first input is float32 and kernels differ."""
 
+MOVED_IN_BYTES = frozenset({"reshape", "identity", "slice", "pad", "concat", "paste", "blank"})
+"""Operators that move packed tensors by the bytes."""
+
 
 def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Return the calls that compute a node, in order.
@@ -122,6 +129,8 @@ def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """
     if all(output.elements == 0 for output in view.outputs):
         return ()
+    if _is_packed(view):
+        return _lowered_packed(view, kernels)
     lowering = _lowering(view, kernels)
     if lowering is None:
         raise no_kernel(view)
@@ -129,13 +138,28 @@ def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
 
 
 def _lowering(view: OpView, kernels: KernelSet) -> Lowering | None:
-    op, first = view.node.op, view.inputs[0]
+    op, first = view.node.op, view.inputs[0] if view.inputs else None
     if first is not None and first.dtype is DType.FLOAT32 and op in FLOAT_LOWERINGS:
         return FLOAT_LOWERINGS[op]
     weighted_lowering = WEIGHTED.get(op)
     if weighted_lowering is not None:
         return lambda view: weighted_lowering(view, kernels)
     return LOWERINGS.get(op)
+
+
+def _is_packed(view: OpView) -> bool:
+    tensors = (*view.inputs, *view.outputs)
+    return any(tensor is not None and tensor.dtype.is_packed for tensor in tensors)
+
+
+def _lowered_packed(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
+    if kernels is KernelSet.CORTEX_M_MVE:
+        raise no_kernel(view, "there are none below 8 bits for Helium; take --precision int8")
+    if view.node.op in MOVED_IN_BYTES:
+        return LOWERINGS[view.node.op](in_bytes(view))
+    if view.node.op == "outlier_test":
+        return cases.outlier_test(view)
+    raise no_kernel(view)
 
 
 def _dims(call: KernelCall) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from edgekit.runtime.lowering.call import (
     merged_axes,
     no_kernel,
 )
+from edgekit.runtime.lowering.cases import when, zeros
 from edgekit.runtime.lowering.elementwise import requantize_table, table_call
 
 Strides = tuple[int, ...]
@@ -199,16 +200,15 @@ def paste(view: OpView) -> tuple[KernelCall, ...]:
     image, canvas, y = view.input(0), view.optional_input(1), view.outputs[0]
     target = dense_strides(y.static_shape)
     whole = (0, (1,))
-    zero = int8.zero_point_of(y) if y.dtype is DType.INT8 else 0
     around = (
-        call("ek_fill", {"bytes": y.size_bytes, "value": zero}, y.name)
-        if canvas is None
-        else copy(view, canvas, y, (y.elements,), whole, whole)
+        zeros(view, y) if canvas is None else copy(view, canvas, y, (y.elements,), whole, whole)
     )
     top, left = view.ints_attr("at")
     start = top * target[1] + left * target[2]
     source = (0, dense_strides(image.static_shape))
-    return (around, copy(view, image, y, image.static_shape, source, (start, target)))
+    inside = copy(view, image, y, image.static_shape, source, (start, target))
+    flag = view.optional_input(2)
+    return (around, inside if flag is None else when(inside, flag, view.int_attr("when")))
 
 
 def split(view: OpView) -> tuple[KernelCall, ...]:

@@ -334,6 +334,7 @@ EK_KERNEL ek_status ek_requantize_s16_s8(const ek_requantize_params *params, con
 EK_KERNEL ek_status ek_requantize_s16_s32(const ek_requantize_params *params, const int16_t *input,
                                           int32_t *output);
 
+#include "edgekit/kernels_cases.h"
 #include "edgekit/kernels_conversions.h"
 #include "edgekit/kernels_f32.h"
 #include "edgekit/kernels_packed.h"

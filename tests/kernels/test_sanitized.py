@@ -13,7 +13,7 @@ from tests.sanitized import run_sanitized
 HERE = Path(__file__).parent
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 CASES = ("test_native.py",)
-RANDOM = ("test_window_shapes.py", "test_sums.py")
+RANDOM = ("test_window_shapes.py", "test_sums.py", "test_packed_kernels.py")
 SEEDS = (1, 2, 3)
 """Of the random shapes and scales. With them the profile in which seeds count is named: the one for
 continuous integration draws the same every time."""

@@ -3,8 +3,8 @@
 Inputs: image (N, h, w, C), optional canvas (N, H, W, C), optional flag (uint8, one element).
 Attributes: ``size`` (H, W), ``at`` (top, left), with a flag ``when``. The output is the canvas with
 the image in its place; without a canvas, zeros around it. It may overwrite the canvas, so that
-images pasted one after the other need one canvas in all. Where a flag is not ``when``, the output is
-the canvas as it was: who runs the graph need not compute an image that is not pasted.
+images pasted one after the other need one canvas in all. Where a flag is not ``when``, the output
+is the canvas as it was: who runs the graph need not compute an image that is not pasted.
 
 Any element type; no value is changed, all have one scale. Always NHWC.
 """

@@ -4,7 +4,8 @@ Input: x. Attributes: ``kernel``, ``strides``, ``padding``, ``layout``, ``activa
 ``count_include_pad``: whether padding counts as zeros, as ONNX may ask, or not at all (default, as
 TensorFlow Lite).
 
-Int8, int4 and int2: the output has the input's scale; the average is rounded to nearest, halves away from zero.
+Int8, int4 and int2: the output has the input's scale; the average is rounded to nearest, halves
+away from zero.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``quantize``, ``dequantize`` and ``cast``.
 
 - ``quantize``: x of floats, or of int2 to int32 with another scale; the target is the output's
-  quantization; ``dtype`` (``int8`` by default), or the small integer that the output is declared as.
+  quantization; ``dtype`` (``int8`` by default), or the small integer that is declared.
 - ``dequantize``: x with a scale, or float16; float32 output.
 - ``cast``: x; ``dtype``. Converts stored values as C does, whatever their scale.
 """

@@ -107,7 +107,6 @@ def build_plan(
     """
     on = _processors(graph, profile, placement)
     steps = _Stepper(graph, profile, on).steps()
-    steps = (*steps, *selects_of(graph, steps))
     storages = find_storages(
         graph,
         steps,
@@ -177,7 +176,7 @@ class _Stepper:
             self._compute(node)
         for name in self.graph.outputs:
             self._bring(name, self.profile.working_memory)
-        return tuple(self.done)
+        return (*self.done, *selects_of(self.graph, self.done))
 
     def _compute(self, node: Node) -> None:
         processor = self.profile.processor(self.on[node.name])

@@ -179,7 +179,8 @@ class _Maker:
         tested = f"{choice.tested}@{index}"
         flag = f"{choice.tested}@outlier{index}"
         place = next(i for i in range(begin, len(nodes)) if tested in nodes[i].outputs) + 1
-        most = int(choice.most_share * self.low.tensors[tested].elements)
+        # A whole number of elements: a share that is one of them to the last bit counts as it.
+        most = int(choice.most_share * self.low.tensors[tested].elements + 1e-6)
         attrs: dict[str, Attr] = {"low": choice.low, "high": choice.high, "most": most}
         self.low.tensors[flag] = Tensor(flag, (1,), DType.UINT8, TensorKind.ACTIVATION)
         name = f"test {choice.tested}@{index}"

@@ -18,7 +18,7 @@ LAYERS = (
     ("cost",),
     (
         *("plan", "language_plan", "estimate", "schedule", "lifetimes", "memory", "verify", "fit"),
-        "planner",
+        *("planner", "selects", "verify_selects"),
     ),
     (
         *("package", "package_files", "package_manifest", "language_package", "graph_file"),

@@ -1,0 +1,136 @@
+"""What a choice between two precisions costs, and which grid and tiles need least memory.
+
+Work is counted twice: at worst (every patch takes its dearer case) and as expected (a given share
+of the patches is of high precision). Memory is that of the worst case: both cases have their place
+in one plan, and what one of them uses is free before the other begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from edgekit.converters.partitioning.patch_search import live_peak_bytes
+from edgekit.converters.partitioning.patches import PatchGrid
+from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
+from edgekit.errors import UnsupportedOpError, UsageError
+from edgekit.graph import Graph, Node
+from edgekit.ops import spec_of
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.ops.spec import OpView
+from edgekit.plan import Compute
+from edgekit.selects import selects_of
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work of a graph with choices, in the unit of what was counted.
+
+    Parameters
+    ----------
+    lowest : int
+        Where every patch takes its cheaper case.
+    worst : int
+        Where every patch takes its dearer case.
+    expected : float
+        Where the given share of patches is of high precision.
+    """
+
+    lowest: int
+    worst: int
+    expected: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectiveCost:
+    """What a grid and tiles cost.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    choice : Choice
+    peak_bytes : int
+        Largest sum of live bytes, scratch memory included, whatever is chosen.
+    macs : Work
+    """
+
+    grid: PatchGrid
+    choice: Choice
+    peak_bytes: int
+    macs: Work
+
+
+def work_of(graph: Graph, work: Callable[[Node], int], outlier_share: float) -> Work:
+    """Return the work of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of :func:`split_selectively`; any other has no choices, and one amount of work.
+    work : callable
+        Work of a node, for instance its multiply-accumulates.
+    outlier_share : float
+        Share of the patches that are of high precision.
+    """
+    each = [work(node) for node in graph.nodes]
+    lowest = worst = sum(each)
+    expected = float(worst)
+    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
+    for select in selects_of(graph, steps):
+        low, high = (sum(each[first : last + 1]) for first, last in select.cases)
+        lowest -= max(low, high)
+        worst -= min(low, high)
+        expected -= outlier_share * low + (1 - outlier_share) * high
+    return Work(lowest, worst, expected)
+
+
+def macs_of(graph: Graph, outlier_share: float) -> Work:
+    """Return the multiply-accumulates of a graph."""
+    return work_of(graph, lambda node: spec_of(node).macs(OpView.of(graph, node)), outlier_share)
+
+
+def weigh_selectively(
+    high: Graph,
+    low: Graph,
+    grid: PatchGrid,
+    choice: Choice,
+    kernels: KernelSet,
+    outlier_share: float,
+) -> SelectiveCost:
+    """Return what a grid and a choice cost (errors as :func:`split_selectively`)."""
+    graph = split_selectively(high, low, grid, choice)
+    streamed = graph.inputs if grid.streamed else ()
+    peak_bytes = live_peak_bytes(graph, kernels, streamed)
+    return SelectiveCost(grid, choice, peak_bytes, macs_of(graph, outlier_share))
+
+
+def smallest_tiles(
+    high: Graph,
+    low: Graph,
+    grid: PatchGrid,
+    choice: Choice,
+    kernels: KernelSet,
+    *,
+    outlier_share: float,
+    tiles: Iterable[tuple[int, int]] = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 4)),
+) -> SelectiveCost:
+    """Return the tiles with the smallest peak; of equal ones those with the least expected work.
+
+    Raises
+    ------
+    UnsupportedOpError
+        If the stage cannot be computed in any of these tiles.
+    UsageError
+        If there are no tiles, or as :func:`split_selectively`.
+    """
+    found: list[SelectiveCost] = []
+    refusal: UnsupportedOpError | None = None
+    for each in tiles:
+        chosen = replace(choice, tiles=each)
+        try:
+            found.append(weigh_selectively(high, low, grid, chosen, kernels, outlier_share))
+        except UnsupportedOpError as error:
+            refusal = error
+    if not found:
+        raise refusal or UsageError("there are no tiles to choose from")
+    return min(found, key=lambda cost: (cost.peak_bytes, cost.macs.expected))

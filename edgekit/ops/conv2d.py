@@ -68,10 +68,12 @@ def _macs(view: OpView) -> int:
 
 
 def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
-    """Return what ``ek_conv2d_s8`` needs."""
+    """Return what ``ek_conv2d_s8`` needs, or where values are packed ``ek_conv2d_packed``."""
     if view.input(0).dtype not in SMALL:
         return 0
     _, height, width, channels = view.input(1).static_shape
+    if is_packed(view):
+        return packed_bytes(view, _window(view), view.int_attr("groups", 1), kernels)
     if kernels is KernelSet.CORTEX_M_MVE and _is_pointwise(view):
         return pixels_bytes(view)
     if kernels is KernelSet.CORTEX_M_DSP and _reads_words(view):
@@ -94,6 +96,37 @@ def patches_bytes(taps: int, channels: int, kernels: KernelSet) -> int:
     if kernels is KernelSet.CORTEX_M_DSP:
         return 9 * depth
     return 2 * (taps * channels if kernels is KernelSet.CORTEX_M_MVE else depth)
+
+
+def is_packed(view: OpView) -> bool:
+    """Whether the layer's input or output is packed."""
+    return view.input(0).dtype.is_packed or view.outputs[0].dtype.is_packed
+
+
+def packed_bytes(view: OpView, window: Window, groups: int, kernels: KernelSet) -> int:
+    """Return the bytes in which some pixels are unpacked, multiplied and packed.
+
+    Their patches, filled up to words for each group, unless the pixels of an int8 image are
+    multiplied where they lie; what the kernel of int8 needs for them; their results, unless these
+    are int8.
+    """
+    x, y = view.input(0), view.outputs[0]
+    same_pixels = window.kernel == window.strides == (1, 1) and x.shape[1:3] == y.shape[1:3]
+    starts_inside = window.padding[0][0] == window.padding[1][0] == 0
+    is_direct = x.dtype is DType.INT8 and same_pixels and starts_inside
+    channels = x.static_shape[3] // groups
+    taps = window.kernel[0] * window.kernel[1]
+    depth = channels if is_direct else -(-taps * channels // 4) * 4
+    pixels = min(max(_PATCHES_BYTES // (groups * depth) // 4 * 4, 4), _MOST_PIXELS)
+    reads_words = kernels is KernelSet.CORTEX_M_DSP and depth % 4 == 0
+    multiplied = 8 * depth if reads_words else patches_bytes(1, depth, kernels)
+    unpacked = 0 if is_direct else groups * depth
+    results = y.static_shape[3] if y.dtype.is_packed else 0
+    return multiplied + pixels * (unpacked + results)
+
+
+_PATCHES_BYTES, _MOST_PIXELS = 512, 16
+"""Of what is unpacked at a time."""
 
 
 def _reads_words(view: OpView) -> bool:

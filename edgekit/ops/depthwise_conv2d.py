@@ -19,7 +19,7 @@ from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
 from edgekit.ops.checks import SMALL, declared_dtype, require_quantized_pair
-from edgekit.ops.conv2d import patches_bytes, pixels_bytes
+from edgekit.ops.conv2d import is_packed, packed_bytes, patches_bytes, pixels_bytes
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import Window, image_dims, image_shape, pad_image, tap, window_of
@@ -65,12 +65,19 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         return 0
     window, shape = _window(view), view.input(0).static_shape
     out_shape = view.outputs[0].static_shape
+    if is_packed(view):
+        return _packed_bytes(view, kernels)
     if shape[3] == 1:
         unmoved = window.kernel == window.strides == (1, 1) and shape[:3] == out_shape[:3]
         if kernels is KernelSet.CORTEX_M_MVE and unmoved:
             return pixels_bytes(view)
         return patches_bytes(window.kernel[0] * window.kernel[1], 1, kernels)
     size = window.output_size(shape[1], shape[2], where=view.node.where)
+    return _planes_bytes(window, size, kernels)
+
+
+def _planes_bytes(window: Window, size: tuple[int, int], kernels: KernelSet) -> int:
+    """Return the bytes of the planes that are convolved at once to an output of a size."""
     height, width = (
         (size[axis] - 1) * window.strides[axis]
         + (window.kernel[axis] - 1) * window.dilations[axis]
@@ -84,6 +91,29 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     if kernels is KernelSet.CORTEX_M_MVE:
         return 16 * ((window.kernel[0] - 1) * window.dilations[0] + 1) * width
     return height * width
+
+
+def _packed_bytes(view: OpView, kernels: KernelSet) -> int:
+    """Return what ``ek_depthwise_conv2d_packed`` needs.
+
+    Four channels of a band of rows: in the kernel of int8; weights, unpacked rows, results.
+    """
+    window, (_, rows, columns, channels) = _window(view), view.input(0).static_shape
+    if channels == 1:
+        return packed_bytes(view, window, 1, kernels)
+    _, out_rows, out_columns, out_channels = view.outputs[0].static_shape
+    band = min(_BAND_ROWS, out_rows)
+    reach = (window.kernel[0] - 1) * window.dilations[0] + 1
+    taken = min(_CHANNELS, channels)
+    made = taken * (out_channels // channels)
+    kernel_bytes = -(-_planes_bytes(window, (band, out_columns), kernels) // 4) * 4
+    unpacked = min(rows, (band - 1) * window.strides[0] + reach) * columns * taken
+    weights = window.kernel[0] * window.kernel[1] * made
+    return kernel_bytes + weights + unpacked + band * out_columns * made
+
+
+_CHANNELS, _BAND_ROWS = 4, 8
+"""Of packed images, what is convolved at a time."""
 
 
 def _works_in_place(view: OpView) -> bool:

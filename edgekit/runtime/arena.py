@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array, DType
+from edgekit.dtypes import Array, DType, from_device_bytes, to_device_bytes
 from edgekit.errors import ExecutionError
 from edgekit.plan import PlannedBuffer
 
@@ -70,16 +70,28 @@ class Arena:
         if all((b.offset_bytes, b.size_bytes) != span for b in self._live.values()):
             self._bytes(buffer)[:] = GUARD
 
-    def view(self, tensor: str, dtype: DType, shape: tuple[int, ...]) -> Array:
-        """Return the array that lies in a live buffer (writes go to the arena)."""
+    def load(self, tensor: str, dtype: DType, shape: tuple[int, ...]) -> Array:
+        """Return the array that lies in a live buffer; writes go to the arena if it is not packed.
+
+        Raises
+        ------
+        ExecutionError
+            If the buffer is too small for it.
+        """
+        return from_device_bytes(self._stored(tensor, dtype, shape), dtype, shape)
+
+    def store(self, tensor: str, dtype: DType, array: Array) -> None:
+        """Put an array of the type into a live buffer (errors as :meth:`load`)."""
+        self._stored(tensor, dtype, array.shape)[:] = to_device_bytes(array, dtype)
+
+    def _stored(self, tensor: str, dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         buffer = self._live[tensor]
-        needed_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.item_bytes
+        needed_bytes = dtype.size_bytes(shape)
         if needed_bytes > buffer.size_bytes:
             raise ExecutionError(
                 f"{tensor} needs {needed_bytes:,} bytes, {buffer.size_bytes:,} are planned"
             )
-        array: Array = self._bytes(buffer)[:needed_bytes].view(dtype.numpy).reshape(shape)
-        return array
+        return self._bytes(buffer)[:needed_bytes]
 
     def scribble(self, tensor: str) -> None:
         """Overwrite a scratch buffer, as a kernel does with its own."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, from_device_bytes, to_device_bytes
 from edgekit.errors import ExecutionError, UsageError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.lifetimes import scratch_bytes, scratch_name, view_pair
@@ -76,7 +76,7 @@ class NativeRunner:
     plan: Plan
     _block: npt.NDArray[np.uint8] = field(init=False)
     _buffers: dict[str, PlannedBuffer] = field(init=False)
-    _outside: dict[str, Array] = field(init=False)
+    _outside: dict[str, npt.NDArray[np.uint8]] = field(init=False)
     _steps: list[tuple[str, str, tuple[BoundCall, ...]]] = field(init=False)
     _cases: dict[int, Case] = field(init=False)
 
@@ -88,10 +88,9 @@ class NativeRunner:
         ):
             raise ExecutionError("the native executor computes in one memory; the plan uses more")
         self._buffers = {buffer.tensor: buffer for buffer in self.plan.buffers}
-        self._outside = {t.name: np.array(t.data, order="C") for t in self.graph.constants()}
+        self._outside = {t.name: to_device_bytes(t.data, t.dtype) for t in self.graph.constants()}
         for name in self.plan.streamed:
-            tensor = self.graph.tensors[name]
-            self._outside[name] = np.zeros(tensor.static_shape, tensor.dtype.numpy)
+            self._outside[name] = np.zeros(self.graph.tensors[name].size_bytes, np.uint8)
         raw = np.full(self.arena_bytes + 3 * _GUARD_BYTES, _GUARD, np.uint8)
         self._block = raw[-raw.ctypes.data % _GUARD_BYTES :]
         nodes = {node.name: node for node in self.graph.nodes}
@@ -119,16 +118,16 @@ class NativeRunner:
             If a kernel wrote outside the arena.
         """
         for name in self.graph.inputs:
-            view, given = self._view(name), inputs[name]
-            if view.shape != given.shape:
+            shape, given = self.graph.tensors[name].static_shape, inputs[name]
+            if shape != given.shape:
                 raise UsageError(
                     f"input {name} has shape {list(given.shape)}, the package is made for "
-                    f"{list(view.shape)}; convert the model again for another size"
+                    f"{list(shape)}; convert the model again for another size"
                 )
-            view[...] = given
+            self._store(name, given)
         events, cases = self._computed()
         self._check_guards()
-        outputs = {name: self._view(name).copy() for name in self.graph.outputs}
+        outputs = {name: self._load(name).copy() for name in self.graph.outputs}
         latency_s = sum(event.duration_ns for event in events) * 1e-9
         peaks = {
             use.name: self.arena_bytes + use.weights_bytes + use.overhead_bytes
@@ -145,7 +144,7 @@ class NativeRunner:
         """Set recurrent states to their initial values."""
         for tensor in self.graph.tensors.values():
             if tensor.kind is TensorKind.STATE:
-                self._view(tensor.name)[...] = initial_state(tensor)
+                self._store(tensor.name, initial_state(tensor))
 
     def close(self) -> None:
         """Drop the bound kernels and the weights."""
@@ -160,7 +159,7 @@ class NativeRunner:
         for index, (name, processor, calls) in enumerate(self._steps):
             if index in self._cases:
                 case = self._cases[index]
-                taken[case.flag] = int(self._view(case.flag)[0])
+                taken[case.flag] = int(self._load(case.flag)[0])
                 resume = resume if taken[case.flag] == case.when else case.last + 1
             if index < resume:
                 continue
@@ -202,13 +201,19 @@ class NativeRunner:
         offset = self._buffers[name].offset_bytes
         return int(self._block.ctypes.data) + _GUARD_BYTES + offset
 
-    def _view(self, name: str) -> Array:
+    def _load(self, name: str) -> Array:
+        tensor = self.graph.tensors[name]
+        return from_device_bytes(self._stored(name), tensor.dtype, tensor.static_shape)
+
+    def _store(self, name: str, array: Array) -> None:
+        dtype = self.graph.tensors[name].dtype
+        self._stored(name)[:] = to_device_bytes(array.astype(dtype.numpy, copy=False), dtype)
+
+    def _stored(self, name: str) -> npt.NDArray[np.uint8]:
         if name in self._outside:
             return self._outside[name]
-        tensor, start = self.graph.tensors[name], _GUARD_BYTES + self._buffers[name].offset_bytes
-        stored = self._block[start : start + tensor.size_bytes]
-        array: Array = stored.view(tensor.dtype.numpy).reshape(tensor.static_shape)
-        return array
+        start = _GUARD_BYTES + self._buffers[name].offset_bytes
+        return self._block[start : start + self.graph.tensors[name].size_bytes]
 
     def _check_guards(self) -> None:
         end = _GUARD_BYTES + self.arena_bytes

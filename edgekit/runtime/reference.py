@@ -161,7 +161,7 @@ class _Run:
                 continue
             self.arenas[buffer.memory].begin(buffer)
             source = inputs if buffer.kind == "input" else self.states
-            self._view(buffer.tensor, buffer.memory)[...] = source[buffer.tensor]
+            self._store(buffer.tensor, buffer.memory, source[buffer.tensor])
 
     def steps(self) -> tuple[Event, ...]:
         began = time.perf_counter_ns()
@@ -196,7 +196,7 @@ class _Run:
             written = self._compute(self.nodes[step.node], step.memory)
         elif isinstance(step, Move):
             name, processor = step.tensor, step.link
-            self._view(name, step.target_memory)[...] = self._view(name, step.source_memory)
+            self._store(name, step.target_memory, self._view(name, step.source_memory))
             written = {name}
         elif isinstance(step, Select):
             # Every case has run: pastes have kept their canvas where it was not taken.
@@ -222,14 +222,14 @@ class _Run:
         results = spec_of(node).reference(OpCall(OpView.of(self.graph, node), arrays))
         states = {n for n in node.inputs if n in self.states}
         for name, result in zip(node.outputs, results, strict=True):
-            view = self._view(name, memory)
-            if result.dtype != view.dtype or result.shape != view.shape:
+            tensor = self.graph.tensors[name]
+            if result.dtype != tensor.dtype.numpy or result.shape != tensor.static_shape:
                 raise ExecutionError(
                     f"{node.op} computed {result.dtype}{list(result.shape)} for {name}, declared "
-                    f"{view.dtype}{list(view.shape)}",
+                    f"{tensor.dtype.value}{list(tensor.static_shape)}",
                     step=node.where,
                 )
-            view[...] = result
+            self._store(name, memory, result)
             if name in self.flags:
                 self.cases[name] = int(result[0])
         return {*node.outputs, *states}
@@ -245,7 +245,10 @@ class _Run:
 
     def _view(self, name: str, memory: str) -> Array:
         tensor = self.graph.tensors[name]
-        return self.arenas[memory].view(name, tensor.dtype, tensor.static_shape)
+        return self.arenas[memory].load(name, tensor.dtype, tensor.static_shape)
+
+    def _store(self, name: str, memory: str, array: Array) -> None:
+        self.arenas[memory].store(name, self.graph.tensors[name].dtype, array)
 
 
 def _by_step(plan: Plan, steps: Sequence[int]) -> list[list[PlannedBuffer]]:

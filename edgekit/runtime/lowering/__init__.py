@@ -20,6 +20,7 @@ from edgekit.runtime.lowering import (
     float_layers,
     float_recurrent,
     movement,
+    packed_values,
     recurrent,
     reductions,
     selection,
@@ -111,6 +112,15 @@ FLOAT_LOWERINGS: Mapping[str, Lowering] = {
 MOVED_IN_BYTES = frozenset({"reshape", "identity", "slice", "pad", "concat", "paste", "blank"})
 """Operators that move packed tensors by the bytes."""
 
+PACKED_LOWERINGS: Mapping[str, Lowering] = {
+    **dict.fromkeys(("average_pool2d", "max_pool2d"), windows.pool2d),
+    "add": packed_values.add,
+    "quantize": packed_values.quantize,
+    "reduce_mean": packed_values.mean,
+    "outlier_test": cases.outlier_test,
+}
+"""By operator, where a tensor is packed and its elements are computed with."""
+
 
 def lower(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Return the calls that compute a node, in order.
@@ -148,7 +158,9 @@ def _lowering(view: OpView, kernels: KernelSet) -> Lowering | None:
 
 
 def _is_packed(view: OpView) -> bool:
-    tensors = (*view.inputs, *view.outputs)
+    """Whether a tensor is packed; weights are stored by the byte, whatever their bits."""
+    inputs = view.inputs[:1] if view.node.op in WEIGHTED else view.inputs
+    tensors = (*inputs, *view.outputs)
     return any(tensor is not None and tensor.dtype.is_packed for tensor in tensors)
 
 
@@ -157,9 +169,11 @@ def _lowered_packed(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
         raise no_kernel(view, "there are none below 8 bits for Helium; take --precision int8")
     if view.node.op in MOVED_IN_BYTES:
         return LOWERINGS[view.node.op](in_bytes(view))
-    if view.node.op == "outlier_test":
-        return cases.outlier_test(view)
-    raise no_kernel(view)
+    if view.node.op in WEIGHTED:
+        return WEIGHTED[view.node.op](view, kernels)
+    if view.node.op not in PACKED_LOWERINGS:
+        raise no_kernel(view)
+    return PACKED_LOWERINGS[view.node.op](view)
 
 
 def _dims(call: KernelCall) -> tuple[int, ...]:

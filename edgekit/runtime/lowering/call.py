@@ -51,11 +51,10 @@ def no_kernel(view: OpView, hint: str = "") -> UnsupportedOpError:
     return UnsupportedOpError(name, node=view.node.where, where="native kernels", hint=hint)
 
 
-def require_types(view: OpView, inputs: int, output: DType = DType.INT8) -> None:
-    """Refuse a node whose first inputs are not int8 or whose output is not ``output``."""
-    if any(view.input(index).dtype is not DType.INT8 for index in range(inputs)):
-        raise no_kernel(view)
-    if view.outputs[0].dtype is not output:
+def require_types(view: OpView, inputs: int, kinds: tuple[DType, ...] = (DType.INT8,)) -> None:
+    """Refuse a node whose first inputs or whose output are not of ``kinds``."""
+    tensors = (*(view.input(index) for index in range(inputs)), view.outputs[0])
+    if any(tensor.dtype not in kinds for tensor in tensors):
         raise no_kernel(view)
 
 

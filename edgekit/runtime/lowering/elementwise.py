@@ -65,15 +65,20 @@ _FACTORS: dict[str, Callable[[OpView], Factors]] = {
 def binary(view: OpView) -> tuple[KernelCall, ...]:
     """Lower arithmetic on two operands that are broadcast."""
     require_types(view, 2)
+    names = view.input(0).name, view.input(1).name, view.outputs[0].name
+    function = f"ek_{view.node.op}_s8"
+    return (KernelCall(function, "ek_binary_s8_params", binary_fields(view), names),)
+
+
+def binary_fields(view: OpView) -> dict[str, Field]:
+    """Return shapes, strides and factors of arithmetic on two operands."""
     shape = view.outputs[0].static_shape
     strides = [broadcast_strides(view.input(index).static_shape, shape) for index in range(2)]
     dims, first, second = merged_axes(view, shape, *strides)
     low, high = int8.activation_range(view.str_attr("activation", "none"), view.outputs[0])
     fields: dict[str, Field] = {"dims": dims, "first_strides": first, "second_strides": second}
     fields |= _arithmetic(view) if view.node.op in _FACTORS else _comparison(view)
-    fields |= {"activation_min": low, "activation_max": high}
-    names = view.input(0).name, view.input(1).name, view.outputs[0].name
-    return (KernelCall(f"ek_{view.node.op}_s8", "ek_binary_s8_params", fields, names),)
+    return {**fields, "activation_min": low, "activation_max": high}
 
 
 def broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:

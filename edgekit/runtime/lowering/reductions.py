@@ -78,14 +78,14 @@ def reduce(view: OpView) -> tuple[KernelCall, ...]:
         "kept_strides": parts[0][1],
         "reduced_dims": parts[1][0],
         "reduced_strides": parts[1][1],
-        **_total(view, math.prod(shape[axis] for axis in axes)),
+        **total_fields(view, math.prod(shape[axis] for axis in axes)),
     }
     names = x.name, view.outputs[0].name
     return (KernelCall(_FUNCTIONS[view.node.op], "ek_reduce_s8_params", fields, names),)
 
 
-def _total(view: OpView, count: int) -> dict[str, Field]:
-    """Return how a total is rescaled; the division of a mean is part of the multiplier."""
+def total_fields(view: OpView, count: int) -> dict[str, Field]:
+    """Return how a total of ``count`` elements is rescaled; a mean divides in the multiplier."""
     names = ("bias", "multiplier", "shift", "output_zero_point")
     if view.node.op not in ("reduce_mean", "reduce_sum"):
         return dict.fromkeys(names, 0)

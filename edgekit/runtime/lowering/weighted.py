@@ -7,11 +7,13 @@ import numpy.typing as npt
 
 from edgekit.dtypes import Array
 from edgekit.ops import int8
+from edgekit.ops.checks import SMALL
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
 from edgekit.runtime.lowering.constant_channels import settled_channels
+from edgekit.runtime.lowering.packed import with_bits
 from edgekit.runtime.lowering.windows import window_fields
 
 _PLACES = (0, 2, 1, 3)
@@ -129,7 +131,7 @@ def channel_rows(
 
 def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a convolution."""
-    require_types(view, 2)
+    require_types(view, 2, SMALL)
     weights = _constant(view, 1)
     matrix = weights.reshape(weights.shape[0], -1)
     window = window_fields(view, (weights.shape[1], weights.shape[2]), view.int_attr("groups", 1))
@@ -138,7 +140,7 @@ def conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
 
 def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a depthwise convolution; of one input channel, it is a plain convolution."""
-    require_types(view, 2)
+    require_types(view, 2, SMALL)
     weights = _constant(view, 1)
     channels = view.input(0).static_shape[3]
     kernel = weights.shape[1], weights.shape[2]
@@ -200,7 +202,9 @@ def _windowed(
         "channels": channels,
     }
     names = view.input(0).name, SCRATCH, view.outputs[0].name
-    return KernelCall(function, "ek_conv2d_s8_params", fields, names)
+    made = KernelCall(function, "ek_conv2d_s8_params", fields, names)
+    is_packed = view.input(0).dtype.is_packed or view.outputs[0].dtype.is_packed
+    return with_bits(view, made) if is_packed else made
 
 
 def output_stage(view: OpView) -> dict[str, Field]:

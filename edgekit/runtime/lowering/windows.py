@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgekit.ops import int8
+from edgekit.ops.checks import SMALL
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import is_nchw, pair_attr, window_of
-from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_types
+from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, no_kernel, require_types
+from edgekit.runtime.lowering.packed import with_bits
 
 _FUNCTIONS = {"average_pool2d": "ek_average_pool2d_s8", "max_pool2d": "ek_max_pool2d_s8"}
 
@@ -49,7 +53,7 @@ _NOT_OF_POOLING = ("output_channels", "groups")
 
 def pool2d(view: OpView) -> tuple[KernelCall, ...]:
     """Lower an average or maximum over windows."""
-    require_types(view, 1)
+    require_types(view, 1, SMALL)
     if view.bool_attr("count_include_pad", False):
         raise no_kernel(view, "padding counts")
     low, high = int8.activation_range(view.str_attr("activation", "none"), view.outputs[0])
@@ -59,4 +63,7 @@ def pool2d(view: OpView) -> tuple[KernelCall, ...]:
         "activation_max": high,
     }
     names = view.input(0).name, view.outputs[0].name
-    return (KernelCall(_FUNCTIONS[view.node.op], "ek_pool2d_s8_params", fields, names),)
+    made = KernelCall(_FUNCTIONS[view.node.op], "ek_pool2d_s8_params", fields, names)
+    if not view.input(0).dtype.is_packed:
+        return (made,)
+    return (with_bits(view, replace(made, arguments=(names[0], SCRATCH, names[1]))),)

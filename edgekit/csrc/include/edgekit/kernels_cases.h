@@ -2,8 +2,8 @@
 #ifndef EDGEKIT_KERNELS_CASES_H
 #define EDGEKIT_KERNELS_CASES_H
 
-/* Whether more than "most" elements are below "low" or above "high": 1 or 0. Elements have 8, 4 or 2
- * bits, signed; rows of fewer than 8 begin with a byte each. */
+/* Whether more than "most" elements are below "low" or above "high": 1 or 0. Elements are signed
+ * and have 8, 4 or 2 bits; each row begins with a byte. */
 typedef struct ek_outlier_test_params {
     int32_t rows;
     int32_t columns;

@@ -87,4 +87,19 @@ typedef struct ek_lookup_packed_params {
 EK_KERNEL ek_status ek_lookup_packed(const ek_lookup_packed_params *params, const void *input,
                                      void *output);
 
+/* The sum over the pixels of an image, channel by channel, rescaled to int8. */
+typedef struct ek_reduce_sum_packed_params {
+    int32_t batches;
+    int32_t pixels;
+    int32_t channels;
+    int32_t input_bits;
+    int32_t bias; /* minus the input's zero point times the number of pixels */
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+} ek_reduce_sum_packed_params;
+
+EK_KERNEL ek_status ek_reduce_sum_packed(const ek_reduce_sum_packed_params *params,
+                                         const void *input, int8_t *output);
+
 #endif

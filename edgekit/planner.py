@@ -305,6 +305,9 @@ def _weights_bytes(plan: Plan, graph: Graph, profile: DeviceProfile) -> dict[str
             places.update((name, home) for name in nodes[step.node].inputs if name)
     totals: dict[str, int] = {}
     for name, memory in sorted(places):
-        if graph.tensors[name].is_constant:
-            totals[memory] = totals.get(memory, 0) + graph.tensors[name].size_bytes
+        tensor = graph.tensors[name]
+        if tensor.is_constant:
+            # Kernels read weights by the byte, whatever their bits.
+            held = tensor.elements * tensor.dtype.item_bytes
+            totals[memory] = totals.get(memory, 0) + held
     return totals

@@ -190,9 +190,10 @@ def _most_moved(view: OpView) -> int:
 
 
 def _bytes_of(elements: int, tensor: Tensor, precision: Precision | None) -> int:
-    """Return the bytes of some elements of a tensor, all or a part."""
+    """Return the bytes of some elements of a tensor, all or a part; weights lie by the byte."""
     if precision is None or not tensor.dtype.is_float:
-        return -(-elements * tensor.dtype.bits // 8)
+        bits = 8 * tensor.dtype.item_bytes if tensor.is_constant else tensor.dtype.bits
+        return -(-elements * bits // 8)
     return elements * _BYTES[precision]
 
 

@@ -84,6 +84,9 @@ class Guarded:
 
     def put(self, name: str, data: Array, dtype: DType = DType.UINT8) -> None:
         stored = to_device_bytes(data, dtype)
+        if dtype.is_packed:
+            # Bits that are left over may be anything.
+            stored |= ~to_device_bytes(np.full_like(data, -1), dtype)
         block = np.full(stored.size + 2 * MARGIN, GUARD, np.uint8)
         block[MARGIN : MARGIN + stored.size] = stored
         self.blocks[name] = block
@@ -157,8 +160,8 @@ def run_native(
     for tensor, array in zip(view.inputs, arrays, strict=True):
         if tensor is not None and array is not None and not in_place:
             is_state = tensor.kind.value == "state"
-            stored = to_device_bytes(array, tensor.dtype).tobytes()
-            assert is_state or memory.get(tensor.name).tobytes() == stored
+            kept = stored_elements(memory.get(tensor.name), tensor)
+            assert is_state or kept.tobytes() == array.tobytes()
     return [stored_elements(memory.get(output.name), output) for output in view.outputs]
 
 

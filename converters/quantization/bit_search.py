@@ -4,8 +4,9 @@ Each group of activations i that shares a quantization gets the width b of the g
 
     S(i, b) = -lambda * Omega(i, b) + (1 - lambda) * Phi(i, b)
 
-- ``Omega(i, b) = 1 - H(i, b) / H(i, 8)``: the share of the entropy H of its stored values that is
-  lost when they are mapped to b bits (0 at 8 bits);
+- ``Omega(i, b) = 4**-H(i, b) - 4**-H(i, 8)`` with the entropy H in bits of the stored values, mapped
+  to b bits: the least distortion, as a share of the variance, that a rate of H bits leaves is
+  ``4**-H`` (6 dB a bit), so that the second bit lost costs more than the first;
 - ``Phi(i, b)``: the bit operations saved in the layers that multiply it, as a share of what the
   group that can save most saves at the narrowest width.
 
@@ -14,8 +15,8 @@ budget groups are narrowed further, always the one that loses least score, until
 then those that turn out to be needless are taken back, the dearest first. Nothing is trained, no
 accuracy is evaluated.
 
-Source: the score is that of Liang et al., "Value-Driven Mixed-Precision Quantization for
-Patch-Based Inference on Microcontrollers", DATE 2024; it leaves Omega, Phi and the iteration open.
+Source: the score is that of Tao et al., "Value-Driven Mixed-Precision Quantization for
+Patch-Based Inference on Microcontrollers" (QuantMCU), DATE 2024; what could be read of it leaves Omega, Phi and the iteration open.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Score:
         First tensor of the group.
     bits : int
     omega : float
-        Share of the entropy that is lost, 0 to 1.
+        Distortion that the loss of entropy stands for, as a share of the variance, 0 to 1.
     phi : float
         Bit operations saved, as a share of the most that one group can save, 0 to 1.
     score : float
@@ -205,7 +206,7 @@ def _scores(
         for width in bits:
             narrow = clip_range(histogram, tensor, width, mass)
             kept = entropy_bits(narrowed(histogram, wide, narrow, width))
-            omega = 1.0 - kept / histogram.entropy_bits if histogram.entropy_bits else 0.0
+            omega = max(4.0**-kept - 4.0**-histogram.entropy_bits, 0.0)
             phi = shares[first] * (WIDE - width) / most
             score = -lambda_ * omega + (1.0 - lambda_) * phi
             rows.append(Score(first, width, omega, phi, score, (WIDTHS[width], narrow)))

@@ -17,13 +17,16 @@ static int32_t group_channels(const ek_conv2d_s8_params *params) {
     return params->input_channels / params->groups;
 }
 
+/* Whether each pixel is convolved alone, in the order in which they lie. */
+static int32_t is_plain(const ek_conv2d_s8_params *base) {
+    return base->kernel_height == 1 && base->kernel_width == 1 && base->pad_top == 0 &&
+           base->pad_left == 0 && base->stride_height == 1 && base->stride_width == 1 &&
+           base->input_height == base->output_height && base->input_width == base->output_width;
+}
+
 /* Whether pixels are convolved where they lie. */
 static int32_t is_direct(const ek_conv2d_packed_params *params) {
-    const ek_conv2d_s8_params *base = &params->base;
-    return params->input_bits == 8 && base->kernel_height == 1 && base->kernel_width == 1 &&
-           base->pad_top == 0 && base->pad_left == 0 && base->stride_height == 1 &&
-           base->stride_width == 1 && base->input_height == base->output_height &&
-           base->input_width == base->output_width;
+    return params->input_bits == 8 && is_plain(&params->base);
 }
 
 /* Places of the depth of all groups; each group's are filled up to words, as its weights are. */
@@ -56,8 +59,10 @@ static ek_conv2d_s8_params block_of(const ek_conv2d_packed_params *params) {
 }
 
 static int8_t *fill(int8_t *to, int32_t value, int32_t count) {
-    memset(to, value, (size_t)count);
-    return to + count;
+    while (count-- > 0) {
+        *to++ = (int8_t)value;
+    }
+    return to;
 }
 
 /* Unpacks the channels of a group of one pixel. */
@@ -115,6 +120,26 @@ static int8_t *unpack_patch(const ek_conv2d_packed_params *params, const image *
     return to;
 }
 
+/* Unpacks the next pixels, whose first is `pixel`. */
+static void unpack_block(const ek_conv2d_packed_params *params, image *from, int32_t pixel,
+                         int32_t pixels, int8_t *to) {
+    const ek_conv2d_s8_params *base = &params->base;
+    if (is_plain(base) && base->groups == 1 && (from->channels & 3) == 0) {
+        ek_unpack((const uint8_t *)from->rows.image + pixel * from->pixel_bytes, params->input_bits,
+                  pixels * from->channels, to);
+        return;
+    }
+    int32_t y = pixel / base->output_width, x = pixel % base->output_width;
+    for (; pixels > 0; pixels--) {
+        ek_keep_row(&from->rows, y);
+        to = unpack_patch(params, from, y, x, to);
+        if (++x == base->output_width) {
+            x = 0;
+            y++;
+        }
+    }
+}
+
 /* Convolves one image; the output may lie on it. */
 static void convolve(const ek_conv2d_packed_params *params, const uint8_t *input, void *scratch,
                      uint8_t *output, int32_t in_place) {
@@ -134,18 +159,13 @@ static void convolve(const ek_conv2d_packed_params *params, const uint8_t *input
                           .places = in_place ? ek_kept_rows(base) : 0};
     from.is_joined = base->dilation_width == 1 && base->groups == 1 &&
                      (from.channels * params->input_bits & 7) == 0;
-    for (int32_t pixel = 0, y = 0, x = 0; pixel < count; pixel += most) {
+    for (int32_t pixel = 0; pixel < count; pixel += most) {
         const int32_t pixels = ek_least(count - pixel, most);
-        const int8_t *read =
-            direct ? (const int8_t *)input + pixel * block.input_channels : patches;
-        int8_t *end = patches;
-        for (int32_t i = 0; i < pixels && !direct; i++) {
-            ek_keep_row(&from.rows, y);
-            end = unpack_patch(params, &from, y, x, end);
-            if (++x == base->output_width) {
-                x = 0;
-                y++;
-            }
+        const int8_t *read = patches;
+        if (direct) {
+            read = (const int8_t *)input + pixel * block.input_channels;
+        } else {
+            unpack_block(params, &from, pixel, pixels, patches);
         }
         block.input_width = block.output_width = pixels;
         if (params->output_bits == 8) {

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "packed_values.h"
 #include "plane.h"
 
@@ -53,13 +55,11 @@ static void unpack_row(const uint8_t *from, int32_t step, int32_t bits, int32_t 
         }
     } else if (bits == 4) {
         for (; pixels > 0; pixels--, from += step, to += CHANNELS) {
-            const uint32_t four = ek_four_of_4(from);
-            memcpy(to, &four, sizeof four);
+            ek_put_word(to, ek_four_of_4(from));
         }
     } else {
         for (; pixels > 0; pixels--, from += step, to += CHANNELS) {
-            const uint32_t four = ek_four_of_2(from);
-            memcpy(to, &four, sizeof four);
+            ek_put_word(to, ek_four_of_2(from));
         }
     }
 }
@@ -94,11 +94,13 @@ static void pack_results(const strip *at, const ek_conv2d_packed_params *params,
     ek_clamp_values(from, pixels * channels, bits, base->activation_min, base->activation_max);
     if (channels == CHANNELS && bits == 4) {
         for (; pixels > 0; pixels--, from += CHANNELS, to += step) {
-            uint32_t four;
-            memcpy(&four, from, sizeof four);
-            four = ek_packed_4(four);
-            to[0] = (uint8_t)four;
-            to[1] = (uint8_t)(four >> 8);
+            ek_put_half(to, ek_packed_4(ek_word_at(from)));
+        }
+        return;
+    }
+    if (channels == CHANNELS && bits == 2) {
+        for (; pixels > 0; pixels--, from += CHANNELS, to += step) {
+            *to = (uint8_t)ek_packed_2(ek_word_at(from));
         }
         return;
     }

@@ -4,7 +4,6 @@
 #define EDGEKIT_KERNELS_PACKED_VALUES_H
 
 #include <stdint.h>
-#include <string.h>
 
 #include "fixed_point.h"
 #include "inlined.h"
@@ -16,10 +15,44 @@ static inline int32_t ek_values_bytes(int32_t values, int32_t bits) {
 /* The highest value of some bits; the lowest one is -1 - this. */
 static inline int32_t ek_highest(int32_t bits) { return (1 << (bits - 1)) - 1; }
 
-/* Extends the sign, which `sign` has set in every byte; a sign bit above keeps bytes from borrowing
- * of each other. */
+/* Words at any address. The builtins, because freestanding code would call a function. */
+static inline uint32_t ek_word_at(const void *from) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    return word;
+}
+
+static inline void ek_put_word(void *to, uint32_t word) {
+    __builtin_memcpy(to, &word, sizeof word);
+}
+
+static inline void ek_put_half(void *to, uint32_t word) {
+    const uint16_t half = (uint16_t)word;
+    __builtin_memcpy(to, &half, sizeof half);
+}
+
+/* Copies bytes, few at most. */
+static inline void ek_copy_bytes(const void *from, int32_t count, void *to) {
+    const uint8_t *bytes = from;
+    uint8_t *copies = to;
+    for (; count >= 4; count -= 4, bytes += 4, copies += 4) {
+        ek_put_word(copies, ek_word_at(bytes));
+    }
+    while (count-- > 0) {
+        *copies++ = *bytes++;
+    }
+}
+
+/* Extends the sign, which `sign` has set in every byte. */
 static inline uint32_t ek_extended(uint32_t bytes, uint32_t sign) {
+#if defined(__ARM_FEATURE_DSP)
+    uint32_t result;
+    __asm__("ssub8 %0, %1, %2" : "=r"(result) : "r"(bytes ^ sign), "r"(sign) : "cc");
+    return result;
+#else
+    /* A bit above keeps bytes from borrowing of each other. */
     return ((bytes ^ (sign | 0x80808080u)) - sign) ^ 0x80808080u;
+#endif
 }
 
 /* Four values as bytes. */
@@ -46,18 +79,22 @@ static inline int8_t ek_value_at(const uint8_t *from, int32_t index, int32_t bit
 /* Unpacks values from the begin of a byte on. */
 EK_INLINED void ek_unpack(const uint8_t *from, int32_t bits, int32_t count, int8_t *to) {
     if (bits == 8) {
-        memcpy(to, from, (size_t)count);
+        ek_copy_bytes(from, count, to);
         return;
     }
     if (bits == 4) {
-        for (; count >= 4; count -= 4, from += 2, to += 4) {
-            const uint32_t four = ek_four_of_4(from);
-            __builtin_memcpy(to, &four, sizeof four);
+        for (; count >= 8; count -= 8, from += 4, to += 8) {
+            const uint32_t first = ek_four_of_4(from), second = ek_four_of_4(from + 2);
+            ek_put_word(to, first);
+            ek_put_word(to + 4, second);
+        }
+        if (count >= 4) {
+            ek_put_word(to, ek_four_of_4(from));
+            count -= 4, from += 2, to += 4;
         }
     } else {
         for (; count >= 4; count -= 4, from += 1, to += 4) {
-            const uint32_t four = ek_four_of_2(from);
-            __builtin_memcpy(to, &four, sizeof four);
+            ek_put_word(to, ek_four_of_2(from));
         }
     }
     for (int32_t i = 0; i < count; i++) {
@@ -65,7 +102,7 @@ EK_INLINED void ek_unpack(const uint8_t *from, int32_t bits, int32_t count, int8
     }
 }
 
-/* Bytes 0 and 2, and what they are in 4 and 2 bits if they saturate; 16 bits each. */
+/* Bytes 0 and 2, or 1 and 3, and what they are in 4 and 2 bits if they saturate; 16 bits each. */
 #if defined(__ARM_FEATURE_DSP)
 #define EK_PAIR(NAME, TEXT)                                                                        \
     static inline uint32_t NAME(uint32_t x) {                                                      \
@@ -73,7 +110,8 @@ EK_INLINED void ek_unpack(const uint8_t *from, int32_t bits, int32_t count, int8
         __asm__(TEXT : "=r"(result) : "r"(x) : "cc");                                              \
         return result;                                                                             \
     }
-EK_PAIR(ek_widened, "sxtb16 %0, %1")
+EK_PAIR(ek_even_bytes, "sxtb16 %0, %1")
+EK_PAIR(ek_odd_bytes, "sxtb16 %0, %1, ror #8")
 EK_PAIR(ek_saturated_4, "ssat16 %0, #4, %1")
 EK_PAIR(ek_saturated_2, "ssat16 %0, #2, %1")
 #else
@@ -81,9 +119,11 @@ static inline uint32_t ek_pair_of(int32_t first, int32_t second) {
     return ((uint32_t)first & 0xFFFFu) | (uint32_t)second << 16;
 }
 
-static inline uint32_t ek_widened(uint32_t x) {
+static inline uint32_t ek_even_bytes(uint32_t x) {
     return ek_pair_of((int8_t)(x & 0xFFu), (int8_t)(x >> 16 & 0xFFu));
 }
+
+static inline uint32_t ek_odd_bytes(uint32_t x) { return ek_even_bytes(x >> 8); }
 
 static inline uint32_t ek_clamped(uint32_t pair, int32_t high) {
     return ek_pair_of(ek_clamp((int16_t)(pair & 0xFFFFu), -1 - high, high),
@@ -97,15 +137,15 @@ static inline uint32_t ek_saturated_2(uint32_t pair) { return ek_clamped(pair, 1
 
 /* Four bytes as packed values, in the lowest bits. */
 static inline uint32_t ek_packed_4(uint32_t bytes) {
-    const uint32_t even = ek_saturated_4(ek_widened(bytes)) & 0x000F000Fu;
-    const uint32_t odd = ek_saturated_4(ek_widened(bytes >> 8)) & 0x000F000Fu;
+    const uint32_t even = ek_saturated_4(ek_even_bytes(bytes)) & 0x000F000Fu;
+    const uint32_t odd = ek_saturated_4(ek_odd_bytes(bytes)) & 0x000F000Fu;
     const uint32_t pairs = even | odd << 4;
     return pairs | pairs >> 8;
 }
 
 static inline uint32_t ek_packed_2(uint32_t bytes) {
-    const uint32_t even = ek_saturated_2(ek_widened(bytes)) & 0x00030003u;
-    const uint32_t odd = ek_saturated_2(ek_widened(bytes >> 8)) & 0x00030003u;
+    const uint32_t even = ek_saturated_2(ek_even_bytes(bytes)) & 0x00030003u;
+    const uint32_t odd = ek_saturated_2(ek_odd_bytes(bytes)) & 0x00030003u;
     const uint32_t pairs = even | odd << 2;
     return pairs | pairs >> 12;
 }
@@ -113,22 +153,26 @@ static inline uint32_t ek_packed_2(uint32_t bytes) {
 /* Packs bytes, which saturate; bits that are left in the last byte are zero. */
 EK_INLINED void ek_pack(const int8_t *from, int32_t count, int32_t bits, uint8_t *to) {
     if (bits == 8) {
-        memcpy(to, from, (size_t)count);
+        ek_copy_bytes(from, count, to);
         return;
     }
-    uint32_t four;
-    for (; count >= 4; count -= 4, from += 4) {
-        __builtin_memcpy(&four, from, sizeof four);
-        if (bits == 4) {
-            four = ek_packed_4(four);
-            *to++ = (uint8_t)four;
-            *to++ = (uint8_t)(four >> 8);
-        } else {
-            *to++ = (uint8_t)ek_packed_2(four);
+    if (bits == 4) {
+        for (; count >= 8; count -= 8, from += 8, to += 4) {
+            const uint32_t first = ek_packed_4(ek_word_at(from));
+            ek_put_half(to + 2, ek_packed_4(ek_word_at(from + 4)));
+            ek_put_half(to, first);
+        }
+        if (count >= 4) {
+            ek_put_half(to, ek_packed_4(ek_word_at(from)));
+            count -= 4, from += 4, to += 2;
+        }
+    } else {
+        for (; count >= 4; count -= 4, from += 4) {
+            *to++ = (uint8_t)ek_packed_2(ek_word_at(from));
         }
     }
     if (count > 0) {
-        four = 0;
+        uint32_t four = 0;
         for (int32_t i = 0; i < count; i++) {
             four |= (uint32_t)(uint8_t)from[i] << (8 * i);
         }

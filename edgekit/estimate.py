@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from msgspec import structs
 
 from edgekit.cost.roofline import Cost, crossing_cost, node_cost, refusal
 from edgekit.cost.timeline import Task, run_tasks, to_ns
@@ -11,6 +14,7 @@ from edgekit.errors import PlacementError
 from edgekit.graph import Graph, Node
 from edgekit.plan import Estimates, Placement, StepCost
 from edgekit.profiles import DeviceProfile, Processor
+from edgekit.selects import cheaper_cases
 
 
 def estimate_graph(
@@ -43,7 +47,8 @@ def estimate_graph(
         ``kind`` is ``modelled``. The breakdown has one entry for each node, in order, and before it
         one for each tensor that it waits for from another processor (``node`` names the tensor and
         ``processor`` the way). ``step`` is the index of the node in the graph. The energy includes
-        the idle power of the device over the latency.
+        the idle power of the device over the latency. Of a choice at run time the dearer case
+        counts; the other takes no time.
 
     Raises
     ------
@@ -73,6 +78,7 @@ def placed_tasks(
     for step, node in enumerate(graph.nodes):
         builder.add(step, node)
     builder.return_outputs()
+    builder.leave_out_cheaper_cases()
     return builder.tasks, builder.costs
 
 
@@ -125,6 +131,14 @@ class _TaskBuilder:
             producer = self._producers.get(name)
             if producer and self.processors[producer.name].memory != self._host.memory:
                 self._available(len(self.graph.nodes), name, self._host)
+
+    def leave_out_cheaper_cases(self) -> None:
+        """Take all time from the cases that the worst run does not take."""
+        if len(self.costs) != len(self.graph.nodes):
+            return  # tensors change processor: there both cases run
+        for index in cheaper_cases(self.graph, [cost.seconds for cost in self.costs]):
+            self.tasks[index] = replace(self.tasks[index], duration_ns=0, energy_j=0.0)
+            self.costs[index] = structs.replace(self.costs[index], seconds=0.0, energy_j=0.0)
 
     def _available(self, step: int, tensor: str, target: Processor) -> int | None:
         """Return the task after which ``target`` can read a tensor; None: at once.

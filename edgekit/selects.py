@@ -11,10 +11,12 @@ stays as it is costs no copy. :mod:`edgekit.verify_selects` proves it of every p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgekit.dtypes import Array
 from edgekit.graph import Graph, Node, TensorKind
+from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Compute, Plan, Select, Step
 
 Guard = tuple[str, int]
@@ -81,6 +83,42 @@ def cases_of(plan: Plan) -> tuple[Case, ...]:
         for when, (first, last) in enumerate(step.cases)
     ]
     return tuple(sorted(found, key=lambda case: case.first))
+
+
+def cases_taken(graph: Graph, plan: Plan, inputs: Mapping[str, Array]) -> dict[str, int]:
+    """Return which case of each choice a run takes, by the definition of its flag.
+
+    Computes what the flags depend on, and nothing else.
+    """
+    flags = tuple(step.predicate for step in plan.steps if isinstance(step, Select))
+    if not flags:
+        return {}
+    needed, nodes = set(flags), []
+    for node in reversed(graph.nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            nodes.append(node)
+    found = evaluate(graph.replace(nodes=nodes[::-1], outputs=flags), inputs)
+    return {name: int(array[0]) for name, array in found.items()}
+
+
+def cheaper_cases(graph: Graph, costs: Sequence[float]) -> frozenset[int]:
+    """Return the nodes (positions) of the cheaper case of every choice.
+
+    Without them the costs add up to the worst case.
+
+    Parameters
+    ----------
+    graph : Graph
+    costs : sequence of float
+        Of each node.
+    """
+    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
+    found: set[int] = set()
+    for select in selects_of(graph, steps):
+        first, last = min(select.cases, key=lambda case: sum(costs[case[0] : case[1] + 1]))
+        found.update(range(first, last + 1))
+    return frozenset(found)
 
 
 def _owners(graph: Graph) -> list[Guard | None]:

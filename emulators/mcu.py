@@ -25,7 +25,7 @@ from edgekit.deploy.firmware import FirmwareImage, build_image
 from edgekit.deploy.host_program import build_host_program, run_host_program
 from edgekit.deploy.memory_layout import machine_layout
 from edgekit.deploy.toolchain import find_toolchain
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, from_device_bytes, to_device_bytes
 from edgekit.emulators import mcu_rows
 from edgekit.emulators.mcu_model import energy_of, latency_of
 from edgekit.emulators.qemu_board import (
@@ -44,6 +44,7 @@ from edgekit.package import Package
 from edgekit.plan import Plan
 from edgekit.profiles import DeviceProfile
 from edgekit.runtime.trace import RunResult, Trace
+from edgekit.selects import cases_taken
 
 EMULATES = ("mcu",)
 """Kinds of device."""
@@ -174,6 +175,7 @@ def emulate_firmware(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: I
         peak_bytes=memory_bytes(profile, plan, bare.image),
         energy_j=energy_of(profile, latency_s),
         instructions=round(run.instructions),
+        cases=cases_taken(graph, plan, inputs),
     )
     return RunResult(output_arrays(graph, run.outputs[0]), trace)
 
@@ -195,6 +197,7 @@ def run_on_host(graph: Graph, plan: Plan, profile: DeviceProfile, inputs: Inputs
         latency_s=estimates.latency_s if estimates else 0.0,
         peak_bytes={use.name: use.peak_bytes for use in plan.memories},
         energy_j=estimates.energy_j if estimates else None,
+        cases=cases_taken(graph, plan, inputs),
     )
     return RunResult(output_arrays(graph, split_outputs(data, model.outputs)[0]), trace)
 
@@ -228,7 +231,7 @@ def input_bytes(graph: Graph, inputs: Inputs) -> list[bytes]:
                 f"input {name} is {array.dtype}{list(array.shape)}, the model takes "
                 f"{tensor.dtype.value}{list(tensor.static_shape)}"
             )
-        parts.append(np.ascontiguousarray(array).tobytes())
+        parts.append(to_device_bytes(array, tensor.dtype).tobytes())
     return parts
 
 
@@ -236,7 +239,9 @@ def output_arrays(graph: Graph, parts: Sequence[bytes]) -> dict[str, Array]:
     """Return the outputs of a run as arrays by name."""
     tensors = [graph.tensors[name] for name in graph.outputs]
     return {
-        tensor.name: np.frombuffer(part, tensor.dtype.numpy).reshape(tensor.static_shape)
+        tensor.name: from_device_bytes(
+            np.frombuffer(part, np.uint8), tensor.dtype, tensor.static_shape
+        )
         for tensor, part in zip(tensors, parts, strict=True)
     }
 

@@ -19,7 +19,7 @@ from edgekit.ops import spec_of
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.plan import Compute
-from edgekit.selects import selects_of
+from edgekit.selects import cheaper_cases, selects_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ def work_of(graph: Graph, work: Callable[[Node], int], outlier_share: float) -> 
         Share of the patches that are of high precision.
     """
     each = [work(node) for node in graph.nodes]
-    lowest = worst = sum(each)
-    expected = float(worst)
+    lowest = sum(each)
+    worst = lowest - sum(each[index] for index in cheaper_cases(graph, each))
+    expected = float(lowest)
     steps = [Compute(node.name, "", (), "") for node in graph.nodes]
     for select in selects_of(graph, steps):
         low, high = (sum(each[first : last + 1]) for first, last in select.cases)
         lowest -= max(low, high)
-        worst -= min(low, high)
         expected -= outlier_share * low + (1 - outlier_share) * high
     return Work(lowest, worst, expected)
 

@@ -48,6 +48,7 @@ def command(
                 "kind": trace.kind,
                 "executor": trace.executor,
                 "stated_error": trace.stated_error,
+                "cases": dict(trace.cases),
                 "breakdown": [
                     {
                         "step": e.step,
@@ -69,6 +70,9 @@ def command(
         click.echo(f"{trace.instructions:,} instructions, counted")
     for memory, peak in trace.peak_bytes.items():
         click.echo(f"peak of {memory}: {peak:,} bytes")
+    if trace.cases:
+        dearer = sum(trace.cases.values())
+        click.echo(f"{dearer} of {len(trace.cases)} patches held outliers and took eight bits")
     if not trace.events:
         return
     slowest = sorted(trace.events, key=lambda event: -event.duration_ns)[:ROWS]

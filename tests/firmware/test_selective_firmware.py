@@ -12,12 +12,15 @@ from edgekit.converters.importers import load_model
 from edgekit.converters.layout import to_layout
 from edgekit.converters.partitioning.outliers import calibrate_choice, outlier_patches
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages
+from edgekit.converters.partitioning.placement import place
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.converters.passes import simplify
 from edgekit.deploy.cores import kernels_of
 from edgekit.deploy.host_program import host_compiler
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import emulated_board, output_arrays, run_on_host
+from edgekit.emulators.mcu_model import latency_of
+from edgekit.estimate import estimate_graph
 from edgekit.graph import Graph, Tensor
 from edgekit.native import has_library
 from edgekit.ops.evaluate import evaluate
@@ -91,9 +94,14 @@ def test_a_board_takes_the_case_that_the_definition_says(
             np.testing.assert_array_equal(array, outputs[name])
     calm, wild = (board.run([each]).instructions for each in (inputs[0], inputs[2]))
     assert calm < wild  # cases that are not taken do not run
+    placed = place(graph, BOARD, None, executor="").placements
+    estimated_s = estimate_graph(graph, BOARD, placed).latency_s
+    assert estimated_s == pytest.approx(latency_of(BOARD, wild), rel=0.25)  # the worst case
     for index, each in enumerate(inputs):
         if host_compiler() is not None:
-            for name, array in run_on_host(graph, plan, BOARD, each).outputs.items():
+            result = run_on_host(graph, plan, BOARD, each)
+            assert list(result.trace.cases.values()) == taken[index].tolist()
+            for name, array in result.outputs.items():
                 np.testing.assert_array_equal(array, expected[index][name])
 
 

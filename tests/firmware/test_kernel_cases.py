@@ -18,7 +18,7 @@ from edgekit.deploy.cores import CORES
 from edgekit.deploy.firmware import build_image
 from edgekit.deploy.memory_layout import MemoryLayout
 from edgekit.deploy.toolchain import Toolchain, zig_toolchain
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, from_device_bytes
 from edgekit.emulators.mcu import EmulatedBoard
 from edgekit.emulators.qemu_board import machine_of
 from edgekit.errors import UnsupportedOpError
@@ -126,7 +126,8 @@ def check_core(core_name: str, folder: Path, toolchain: Toolchain) -> None:
 def is_right(each: Placed, outputs: dict[str, bytes]) -> bool:
     expected = run_reference(each.op, each.case, zero_states=True)
     for name, array in zip(each.node.outputs, expected, strict=True):
-        found = np.frombuffer(outputs[name], array.dtype).reshape(array.shape)
+        data, dtype = np.frombuffer(outputs[name], np.uint8), each.tensors[name].dtype
+        found = from_device_bytes(data, dtype, array.shape)
         is_float = array.dtype.kind == "f"
         rtol, atol = (2e-6, each.case.tolerance) if is_float else (0, 0)
         if not np.allclose(found, array, rtol=rtol, atol=atol, equal_nan=True):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from edgekit.converters.partitioning.patch_search import live_peak_bytes
 from edgekit.converters.partitioning.patches import PatchGrid
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
+from edgekit.cost.bit_operations import node_bit_operations
 from edgekit.errors import UnsupportedOpError, UsageError
 from edgekit.graph import Graph, Node
 from edgekit.ops import spec_of
@@ -20,6 +21,9 @@ from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.plan import Compute
 from edgekit.selects import cheaper_cases, selects_of
+
+TILES = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 4))
+"""Rows and columns into which a patch of high precision is cut that a search tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,14 @@ class SelectiveCost:
     choice : Choice
     peak_bytes : int
         Largest sum of live bytes, scratch memory included, whatever is chosen.
-    macs : Work
+    macs, bit_operations : Work
     """
 
     grid: PatchGrid
     choice: Choice
     peak_bytes: int
     macs: Work
+    bit_operations: Work
 
 
 def work_of(graph: Graph, work: Callable[[Node], int], outlier_share: float) -> Work:
@@ -101,7 +106,14 @@ def weigh_selectively(
     graph = split_selectively(high, low, grid, choice)
     streamed = graph.inputs if grid.streamed else ()
     peak_bytes = live_peak_bytes(graph, kernels, streamed)
-    return SelectiveCost(grid, choice, peak_bytes, macs_of(graph, outlier_share))
+    bits = node_bit_operations(graph)
+    return SelectiveCost(
+        grid,
+        choice,
+        peak_bytes,
+        macs_of(graph, outlier_share),
+        work_of(graph, lambda node: bits.get(node.name, 0), outlier_share),
+    )
 
 
 def smallest_tiles(
@@ -112,7 +124,7 @@ def smallest_tiles(
     kernels: KernelSet,
     *,
     outlier_share: float,
-    tiles: Iterable[tuple[int, int]] = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 4)),
+    tiles: Iterable[tuple[int, int]] = TILES,
 ) -> SelectiveCost:
     """Return the tiles with the smallest peak; of equal ones those with the least expected work.
 
@@ -134,3 +146,47 @@ def smallest_tiles(
     if not found:
         raise refusal or UsageError("there are no tiles to choose from")
     return min(found, key=lambda cost: (cost.peak_bytes, cost.macs.expected))
+
+
+def search_selectively(
+    high: Graph,
+    low: Graph,
+    grids: Iterable[PatchGrid],
+    choice: Choice,
+    kernels: KernelSet,
+    *,
+    outlier_share: float,
+) -> list[SelectiveCost]:
+    """Return the grids and tiles that no other beats in peak and expected bit operations.
+
+    Parameters
+    ----------
+    high, low : Graph
+    grids : iterable of PatchGrid
+        Those that cannot be computed in parts, or keep rows, are left out.
+    choice : Choice
+        Its tiles are replaced by each of :data:`TILES`. What it tests has no part in the cost.
+    kernels : KernelSet
+        Whose scratch memory counts.
+    outlier_share : float
+        Share of the patches that are of high precision.
+
+    Returns
+    -------
+    list of SelectiveCost
+        By peak, the smallest last; empty where nothing can be.
+    """
+    found: list[SelectiveCost] = []
+    for grid in (grid for grid in grids if not grid.cached):
+        for tiles in TILES:
+            chosen = replace(choice, tiles=tiles)
+            try:
+                found.append(weigh_selectively(high, low, grid, chosen, kernels, outlier_share))
+            except UnsupportedOpError:
+                continue
+    found.sort(key=lambda cost: (cost.peak_bytes, cost.bit_operations.expected))
+    front: list[SelectiveCost] = []
+    for cost in found:
+        if not front or cost.bit_operations.expected < front[-1].bit_operations.expected:
+            front.append(cost)
+    return front[::-1]

@@ -11,17 +11,20 @@ import pytest
 from edgekit.converters.importers import load_model
 from edgekit.converters.layout import to_layout
 from edgekit.converters.partitioning.outliers import calibrate_choice, outlier_patches
-from edgekit.converters.partitioning.patches import PatchGrid, patch_stages
+from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
 from edgekit.converters.partitioning.placement import place
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantization.bit_widths import width_groups, with_bit_widths
+from edgekit.converters.quantization.histograms import clip_range, observe_histograms
 from edgekit.deploy.cores import kernels_of
 from edgekit.deploy.host_program import host_compiler
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.emulators.mcu import emulated_board, output_arrays, run_on_host
 from edgekit.emulators.mcu_model import latency_of
+from edgekit.emulators.ram_watch import watch_ram
 from edgekit.estimate import estimate_graph
-from edgekit.graph import Graph, Tensor
+from edgekit.graph import Graph, Quantization, Tensor
 from edgekit.native import has_library
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan
@@ -134,3 +137,55 @@ def test_positions_chosen_once_need_no_test(low: Graph, high: Graph, tmp_path: P
     run = emulated_board(graph, plan, BOARD, tmp_path).run([given])
     for name, array in output_arrays(graph, run.outputs[0]).items():
         np.testing.assert_array_equal(array, evaluate(graph, given)[name])
+
+
+def narrow(high: Graph, stage: str) -> Graph:
+    """Return the network with four bits wherever the patch stage can have them."""
+    count = next(i for i, node in enumerate(high.nodes) if node.name == stage) + 1
+    inside = {name for node in high.nodes[: count - 1] for name in node.outputs}
+    samples = [image(high, wild, seed=wild) for wild in (0, 40)]
+    histograms = observe_histograms(high, samples)
+    widths: dict[str, tuple[DType, Quantization]] = {}
+    for group in width_groups(high):
+        if group.can_narrow and inside.issuperset(group.tensors):
+            first = group.tensors[0]
+            range_kept = clip_range(histograms[first], high.tensors[first], 4, mass=0.95)
+            widths[first] = (DType.INT4, range_kept)
+    assert widths
+    return with_bit_widths(high, widths)
+
+
+@pytest.mark.usefixtures("qemu")
+@pytest.mark.native
+@pytest.mark.skipif(not has_library(), reason="libedgekit is not built")
+def test_four_bits_where_values_are_ordinary_need_less_memory_and_all_executors_agree(
+    low: Graph, tmp_path: Path
+) -> None:
+    eight = low
+    stages = patch_stages(eight)
+    stage = stages[min(len(stages) - 1, 7)]
+    four = narrow(eight, stage)
+    graph, plan, grid, choice = made(four, eight, streamed=True)
+    assert grid.last == stage
+    assert four.tensors[choice.tested].dtype is DType.INT4
+    inputs = [image(eight, wild) for wild in (0, 40, 96)]
+    expected = [evaluate(graph, each) for each in inputs]
+    taken = outlier_patches(four, grid, choice, inputs)
+    assert 0 < taken.sum() < taken.size
+    runner = NativeRunner(graph, plan)
+    board = emulated_board(graph, plan, BOARD, tmp_path)
+    run = board.run(inputs)
+    for each, parts, outputs, patches in zip(inputs, run.outputs, expected, taken, strict=True):
+        result, found = runner.run(each), output_arrays(graph, parts)
+        assert list(result.trace.cases.values()) == patches.tolist()
+        for name in graph.outputs:
+            np.testing.assert_array_equal(result.outputs[name], outputs[name])
+            np.testing.assert_array_equal(found[name], outputs[name])
+    arena_bytes = plan.memory(BOARD.working_memory).arena_bytes
+    assert watch_ram(board, inputs)[".arena"].used_bytes == arena_bytes
+    whole = split_into_patches(eight, grid)
+    kernels = kernels_of(BOARD)
+    same_patches = build_plan(
+        whole, BOARD, executor="reference", kernels=kernels, streamed=whole.inputs
+    )
+    assert arena_bytes < same_patches.memory(BOARD.working_memory).arena_bytes

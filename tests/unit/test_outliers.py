@@ -20,6 +20,7 @@ from edgekit.converters.partitioning.selective_patches import Choice, split_sele
 from edgekit.converters.partitioning.selective_search import (
     Work,
     macs_of,
+    search_selectively,
     smallest_tiles,
     weigh_selectively,
     work_of,
@@ -136,6 +137,27 @@ def test_tiles_are_taken_that_need_least_memory() -> None:
             graph, graph, GRID, replace(choice, tiles=tiles), PORTABLE, outlier_share=0.2
         )
         assert best.peak_bytes <= other.peak_bytes
+
+
+def test_no_grid_and_tiles_on_the_front_beat_another() -> None:
+    graph, choice = network(), Choice(tested=FIRST)
+    grids = [replace(GRID, rows=rows, columns=2) for rows in (1, 2, 4)]
+    kept = replace(GRID, columns=1, cached=True)
+    front = search_selectively(graph, graph, [*grids, kept], choice, PORTABLE, outlier_share=0.2)
+    numbers = [(cost.peak_bytes, cost.bit_operations.expected) for cost in front]
+    assert numbers == sorted(numbers, key=lambda pair: -pair[0])
+    assert [work for _, work in numbers] == sorted(work for _, work in numbers)
+    assert len(set(numbers)) == len(numbers) > 1
+    for grid in grids:
+        one = weigh_selectively(graph, graph, grid, choice, PORTABLE, outlier_share=0.2)
+        assert any(
+            peak <= one.peak_bytes and work <= one.bit_operations.expected for peak, work in numbers
+        )
+        # eight bits by eight, whatever is chosen
+        assert (
+            one.bit_operations.worst
+            == 64 * convolutions(split_selectively(graph, graph, grid, choice), 0.2).worst
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given, reject, settings
@@ -16,7 +17,7 @@ from edgekit.dtypes import Array
 from edgekit.errors import UnsupportedOpError, UsageError
 from edgekit.graph import Graph, Quantization, Tensor
 from edgekit.ops.evaluate import evaluate
-from edgekit.plan import Select
+from edgekit.plan import Plan, Select
 from edgekit.planner import build_plan
 from edgekit.profiles import load_profile
 from edgekit.runtime.reference import ReferenceRunner
@@ -212,6 +213,7 @@ def test_choices_that_would_lose_something_are_found() -> None:
     _, _, chosen = chosen_graph(Choice((2, 1), FIRST))
     plan = build_plan(chosen, BOARD, executor="reference")
     assert list(find_problems(plan, chosen)) == []
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
     *computes, first = plan.steps[: len(chosen.nodes) + 1]
     assert isinstance(first, Select)
     (low, high), flag = first.cases, first.predicate

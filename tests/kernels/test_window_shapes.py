@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.dtypes import DType
 from edgekit.graph import Attr
 from edgekit.native import has_library
-from edgekit.ops import cases, registry
+from edgekit.ops import cases, int8, registry
+from edgekit.ops.checks import PACKED, SMALL
 from edgekit.ops.evaluate import evaluate
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCase
@@ -32,9 +34,19 @@ CHANNELS = st.one_of(st.integers(1, 9), st.sampled_from([16, 17, 40]))
 """Some less, as many as, and more than the kernels take at a time."""
 
 
+INT8 = (DType.INT8, DType.INT8)
+WIDTHS = st.tuples(st.sampled_from(SMALL), st.sampled_from(SMALL)).filter(lambda two: two != INT8)
+"""Types of which one at least is packed."""
+
+
 @st.composite
-def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
-    """Return a convolution; with ``same``, one whose output has the input's shape."""
+def windows(
+    draw: st.DrawFn, *, depthwise: bool, same: bool, widths: tuple[DType, DType] = INT8
+) -> OpCase:
+    """Return a convolution; with ``same``, one whose output has the input's shape.
+
+    ``widths`` are the types of the input and the output.
+    """
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     dilations = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     reaches = [(kernel[axis] - 1) * dilations[axis] for axis in range(2)]
@@ -63,13 +75,20 @@ def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> OpCase:
         op,
         registry()[op].infer,
         (
-            cases.int8_input("x", (batches, *sizes, channels), 0.05, draw(st.integers(-128, 127))),
+            cases.stored_input(
+                "x",
+                (batches, *sizes, channels),
+                widths[0],
+                0.05,
+                draw(st.integers(*int8.integer_range(widths[0]))),
+            ),
             cases.int8_weights("weights", shape, 3 if depthwise else 0, draw(st.floats(1e-3, 0.4))),
             cases.int32_bias("bias", outputs),
         ),
         attrs,
         scale=0.4,
-        zero_point=draw(st.integers(-128, 127)),
+        zero_point=draw(st.integers(*int8.integer_range(widths[1]))),
+        dtype=widths[1],
     )
 
 
@@ -83,6 +102,30 @@ def test_kernels_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
 @settings(deadline=None)
 @given(case=st.booleans().flatmap(lambda depthwise: windows(depthwise=depthwise, same=True)))
 def test_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
+    if registry()[case.id].in_place_when(view_of(case.id, case)):
+        found = run_native(case.id, case, kernels, in_place=True)
+        assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
+
+
+@st.composite
+def packed_windows(draw: st.DrawFn, *, same: bool) -> OpCase:
+    """Return a convolution of packed tensors; with ``same`` its output has the input's bytes."""
+    widths = draw(WIDTHS)
+    if same:
+        widths = draw(st.sampled_from(PACKED).map(lambda dtype: (dtype, dtype)))
+    return draw(windows(depthwise=draw(st.booleans()), same=same, widths=widths))
+
+
+@settings(deadline=None)
+@given(case=packed_windows(same=False))
+def test_packed_kernels_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
+    found = run_native(case.id, case, kernels)
+    assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()
+
+
+@settings(deadline=None)
+@given(case=packed_windows(same=True))
+def test_packed_kernels_in_place_equal_the_reference(kernels: Kernels, case: OpCase) -> None:
     if registry()[case.id].in_place_when(view_of(case.id, case)):
         found = run_native(case.id, case, kernels, in_place=True)
         assert found[0].tobytes() == run_reference(case.id, case)[0].tobytes()

@@ -4,11 +4,11 @@ Each group of activations i that shares a quantization gets the width b of the g
 
     S(i, b) = -lambda * Omega(i, b) + (1 - lambda) * Phi(i, b)
 
-- ``Omega(i, b) = 4**-H(i, b) - 4**-H(i, 8)`` with the entropy H in bits of the stored values, mapped
-  to b bits: the least distortion, as a share of the variance, that a rate of H bits leaves is
-  ``4**-H`` (6 dB a bit), so that the second bit lost costs more than the first;
+- ``Omega(i, b) = 4**-H(i, b) - 4**-H(i, 8)``, with the entropy H in bits of the stored values,
+  mapped to b bits: a rate of H bits leaves a distortion of ``4**-H`` of the variance (6 dB a bit),
+  so that the second bit lost costs more than the first;
 - ``Phi(i, b)``: the bit operations saved in the layers that multiply it, as a share of what the
-  group that can save most saves at the narrowest width.
+  group that can save most saves at 2 bits.
 
 Both lie between 0 and 1, and S(i, 8) = 0: a group is narrowed where it is worth it. Under a memory
 budget groups are narrowed further, always the one that loses least score, until the budget is met;
@@ -16,7 +16,8 @@ then those that turn out to be needless are taken back, the dearest first. Nothi
 accuracy is evaluated.
 
 Source: the score is that of Tao et al., "Value-Driven Mixed-Precision Quantization for
-Patch-Based Inference on Microcontrollers" (QuantMCU), DATE 2024; what could be read of it leaves Omega, Phi and the iteration open.
+Patch-Based Inference on Microcontrollers" (QuantMCU), DATE 2024; what could be read of it leaves
+Omega, Phi and the iteration open.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def _scores(
     mass: float | None,
 ) -> _Scores:
     shares = _multiplied(graph, groups)
-    most = max(shares.values(), default=0) * (WIDE - min(bits, default=WIDE)) or 1
+    most = max(shares.values(), default=0) * (WIDE - min(WIDTHS)) or 1
     scores: dict[str, list[Score]] = {}
     for group in groups:
         first = group.tensors[0]

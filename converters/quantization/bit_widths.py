@@ -119,6 +119,7 @@ def with_bit_widths(
     weight_bits: Mapping[str, int] | None = None,
     *,
     samples: Iterable[Mapping[str, Array]] | None = None,
+    corrects_biases: bool = True,
 ) -> Graph:
     """Return an int8 graph with narrower activations and weights.
 
@@ -133,8 +134,9 @@ def with_bit_widths(
         channel.
     samples : iterable of mapping, optional
         Calibration inputs, held in memory. With them narrow weights are rounded so that the error
-        of one is made up for by the others, and the mean error of each output channel is taken
-        back out by the bias, layer after layer.
+        of one is made up for by the others, layer after layer.
+    corrects_biases : bool
+        Whether, with ``samples``, biases take the mean error of each output channel back out.
 
     Raises
     ------
@@ -149,7 +151,9 @@ def with_bit_widths(
         for name, (dtype, quantization) in chosen.items()
     }
     rewritten = _rewritten(graph, narrow, _checked(graph, weight_bits or {}))
-    return rewritten if samples is None else refined(graph, rewritten, samples)
+    if samples is None:
+        return rewritten
+    return refined(graph, rewritten, samples, corrects_biases=corrects_biases)
 
 
 def _of_groups(graph: Graph, widths: Mapping[str, Width]) -> dict[str, Width]:

@@ -80,7 +80,13 @@ def _stored(name: str, units: Real, quantization: Quantization, dtype: DType) ->
     return replace(Tensor.constant(name, data, quantization), dtype=dtype)
 
 
-def refined(graph: Graph, narrow: Graph, samples: Iterable[Mapping[str, Array]]) -> Graph:
+def refined(
+    graph: Graph,
+    narrow: Graph,
+    samples: Iterable[Mapping[str, Array]],
+    *,
+    corrects_biases: bool = True,
+) -> Graph:
     """Return ``narrow`` with its narrow weights rounded anew and its biases corrected.
 
     Layer after layer, each on what the layers before it really compute.
@@ -92,6 +98,8 @@ def refined(graph: Graph, narrow: Graph, samples: Iterable[Mapping[str, Array]])
     narrow : Graph
     samples : iterable of mapping
         Inputs of both.
+    corrects_biases : bool
+        Whether biases change at all.
 
     Raises
     ------
@@ -114,7 +122,7 @@ def refined(graph: Graph, narrow: Graph, samples: Iterable[Mapping[str, Array]])
             weights = _second_order(graph, twin, narrow, node, rounded)
             changed[weights.name] = weights
             rounded.override(weights)
-        if len(node.inputs) > 2 and node.inputs[2]:
+        if corrects_biases and len(node.inputs) > 2 and node.inputs[2]:
             bias = _corrected_bias(graph, twin, exact, narrow, node, rounded)
             changed[bias.name] = bias
             rounded.override(bias)

@@ -1,8 +1,9 @@
 """Small trained models that ship with edgekit, with calibration and test data.
 
 ``edgekit convert --device NAME`` without a model converts `default_model`;
-`language_model_path` is a small language model. How the models were made, on what data, and how
-good they are: docs/keyword-spotter.md, docs/tales.md.
+`language_model_path` is a small language model, `image_classifier_path` a network to try what is
+done to images. How the models were made, on what data, and how good they are:
+docs/keyword-spotter.md, docs/tales.md, docs/image-classifiers.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from edgekit.errors import EdgekitError, UsageError
 
 LANGUAGE_MODEL_QUANTIZATIONS = ("q8_0", "q4_0")
+IMAGE_CLASSIFIERS = ("surfaces",)
 
 KEYWORD_LABELS = (
     *("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"),
@@ -137,6 +139,33 @@ def language_model_path(quantization: str = "q8_0") -> Path:
             f"choose from {', '.join(LANGUAGE_MODEL_QUANTIZATIONS)}"
         )
     return _find(f"tales_{quantization}.gguf")
+
+
+def image_classifier_path(name: str = "surfaces") -> Path:
+    """Find the ONNX file of an image classifier that ships.
+
+    Input ``image`` float32 (batch, 3, 96, 96), ``pixels / 127.5 - 1``; output ``scores``.
+
+    Parameters
+    ----------
+    name : {"surfaces"}
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If no such classifier ships.
+    EdgekitError
+        If the file of the installation is missing.
+    """
+    if name not in IMAGE_CLASSIFIERS:
+        raise UsageError(
+            f"no image classifier {name!r} ships; choose from {', '.join(IMAGE_CLASSIFIERS)}"
+        )
+    return _find(f"{name}.onnx")
 
 
 def _keyword_spotter() -> ZooModel:

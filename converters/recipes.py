@@ -66,6 +66,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         run patch by patch. ``auto`` does what fits.
     stream_input : bool
         Firmware: the input is handed over patch by patch and lies in no memory.
+    mixed : {'off', 'widths', 'static', 'runtime'}
+        Firmware: activations of 4 and 2 bits, chosen by entropy and bit operations; with
+        ``static`` and ``runtime`` patches with outliers keep 8 bits.
+    mixed_lambda : float
+        0 to 1: how much entropy counts against bit operations.
+    mixed_phi : float
+        Above 0, at most 1: share of the values between the outliers.
+    mixed_weights : {8, 4}
+        Bits of the weights of convolutions.
     dry_run : bool
         Plan only, write nothing.
     memory : str
@@ -106,6 +115,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dim: dict[str, int] = {}
     patch: str = "auto"
     stream_input: bool = False
+    mixed: Literal["off", "widths", "static", "runtime"] = "off"
+    mixed_lambda: float = 0.9
+    mixed_phi: float = 0.98
+    mixed_weights: Literal[8, 4] = 8
     dry_run: bool = False
     memory: str = ""
     context: int = 0
@@ -123,6 +136,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("max_accuracy_drop must be between 0 and 1 (0.01 is one point)")
         if self.min_sqnr_db is not None and not -100.0 <= self.min_sqnr_db <= 200.0:
             raise ValueError("min_sqnr_db must be between -100 and 200")
+        if not 0.0 <= self.mixed_lambda <= 1.0:
+            raise ValueError("mixed_lambda must be between 0 and 1")
+        if not 0.0 < self.mixed_phi <= 1.0:
+            raise ValueError("mixed_phi must be above 0 and at most 1")
         for name, size in self.dim.items():
             if size < 1:
                 raise ValueError(f"dim {name} must be at least 1, not {size}")

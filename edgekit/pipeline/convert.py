@@ -33,8 +33,9 @@ from edgekit.pipeline.inspect import graph_macs
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.kept_source import is_quantized
 from edgekit.pipeline.litert_route import convert_for_litert, is_tflite
+from edgekit.pipeline.mixed_precision import with_mixed_precision
 from edgekit.pipeline.onnx_route import convert_for_onnxruntime
-from edgekit.pipeline.patching import smallest_with_patches, with_patches
+from edgekit.pipeline.patching import Patching, smallest_with_patches, with_patches
 from edgekit.pipeline.source import SourceModel, read_source
 from edgekit.plan import Plan
 from edgekit.planner import build_plan
@@ -154,7 +155,7 @@ def convert_recipe(
     step("placing and ordering the layers")
     ordered = schedule(product.graph, kernels=kernels_of(profile)).graph
     whole = replace(product, graph=ordered)
-    product, patching = with_patches(whole, recipe, profile, lambda one: _has_room(one, profile))
+    product, patching = _narrowed_and_cut(whole, job)
     step("planning memory")
     plan = plan_for(product, profile)
     if exceeded_memories(plan):
@@ -270,6 +271,16 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
         kernels=kernels_of(profile),
         streamed=product.streamed,
     )
+
+
+def _narrowed_and_cut(product: Product, job: Job) -> tuple[Product, Patching | None]:
+    """Return a product with fewer bits and in patches, where that is asked for or needed."""
+    profile = job.profile
+    if job.recipe.mixed != "off":
+        product, patching = with_mixed_precision(product, job)
+        if patching is not None:
+            return product, patching
+    return with_patches(product, job.recipe, profile, lambda one: _has_room(one, profile))
 
 
 def _has_room(product: Product, profile: DeviceProfile) -> bool:

@@ -39,12 +39,15 @@ class Patching:
         Last layer of the patch stage, as a user knows it.
     whole_live_bytes : tuple of int
         Bytes alive at each node where layers run whole.
+    exact : bool
+        Whether outputs are those of whole layers.
     """
 
     chosen: PatchCost
     whole: PatchCost
     last_layer: str = ""
     whole_live_bytes: tuple[int, ...] = ()
+    exact: bool = True
 
     @property
     def extra_macs(self) -> float:
@@ -79,7 +82,8 @@ class Patching:
         return (
             f"Layers up to {self.last_layer} run in {grid.text} patches{kept}{given}: "
             f"{self.chosen.peak_bytes:,} bytes instead of {self.whole.peak_bytes:,}, "
-            f"{self.extra_macs:+.1%} multiply-accumulates. Outputs are the same, bit for bit."
+            f"{self.extra_macs:+.1%} multiply-accumulates."
+            f"{' Outputs are the same, bit for bit.' if self.exact else ''}"
         )
 
 
@@ -112,7 +116,7 @@ def with_patches(
     if recipe.patch == "auto":
         choices = _automatic(product, profile, kernels, fits, streamed=recipe.stream_input)
     else:
-        choices = [_asked_for(graph, recipe, kernels)]
+        choices = [asked_for(graph, recipe, kernels)]
     for choice in choices[:-1]:
         made = _apply(product, choice, kernels)
         if fits(made[0]):
@@ -126,9 +130,7 @@ def _apply(
     grid, graph = choice.chosen.grid, product.graph
     if grid is None:
         return product, None
-    last = next(node for node in graph.nodes if node.name == grid.last)
-    whole = tuple(live_bytes(graph, kernels))
-    choice = replace(choice, last_layer=last.origin or last.name, whole_live_bytes=whole)
+    choice = patching_of(graph, choice, kernels)
     made = replace(
         product,
         graph=split_into_patches(graph, grid),
@@ -136,6 +138,14 @@ def _apply(
         notes=(*product.notes, choice.note()),
     )
     return made, choice
+
+
+def patching_of(graph: Graph, choice: Patching, kernels: KernelSet) -> Patching:
+    """Return a choice with what is said about it: its last layer, and memory without patches."""
+    grid = choice.chosen.grid
+    last = next(node for node in graph.nodes if grid is not None and node.name == grid.last)
+    whole = tuple(live_bytes(graph, kernels))
+    return replace(choice, last_layer=last.origin or last.name, whole_live_bytes=whole)
 
 
 def smallest_with_patches(graph: Graph, profile: DeviceProfile) -> str:
@@ -167,9 +177,29 @@ def _automatic(
     return [Patching(cost, whole) for cost in found]
 
 
-def _asked_for(graph: Graph, recipe: Recipe, kernels: KernelSet) -> Patching:
+def asked_for(
+    graph: Graph, recipe: Recipe, kernels: KernelSet, *, kept: bool = True, least: int = 0
+) -> Patching:
+    """Return the stage with the smallest peak for the grid ``RxC`` of a recipe.
+
+    Parameters
+    ----------
+    kept : bool
+        Whether rows are kept where the grid has one column.
+    least : int
+        Nodes that the stage has at least.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or none that needs less memory than whole layers.
+    """
     rows, columns = parse_grid(recipe.patch)
-    grids = list(_grids(graph, rows, columns, streamed=recipe.stream_input))
+    grids = [
+        PatchGrid(last, rows, columns, kept and columns == 1, recipe.stream_input)
+        for last in _stages(graph, rows, columns)
+        if last not in {node.name for node in graph.nodes[: max(least - 1, 0)]}
+    ]
     if not grids:
         raise UsageError(_no_stage(graph, rows, columns))
     front = search(graph, kernels, streamed=recipe.stream_input, grids=grids)
@@ -182,12 +212,13 @@ def _asked_for(graph: Graph, recipe: Recipe, kernels: KernelSet) -> Patching:
     return Patching(min(choices, key=lambda cost: (cost.peak_bytes, cost.macs)), front[0])
 
 
-def _grids(graph: Graph, rows: int, columns: int, *, streamed: bool) -> Iterator[PatchGrid]:
+def _stages(graph: Graph, rows: int, columns: int) -> Iterator[str]:
+    """Yield the ends of stages whose output has as many rows and columns."""
     shapes = {node.name: graph.tensors[node.outputs[0]].static_shape for node in graph.nodes}
     for last in patch_stages(graph):
         _, height, width, _ = shapes[last]
         if rows <= height and columns <= width:
-            yield PatchGrid(last, rows, columns, cached=columns == 1, streamed=streamed)
+            yield last
 
 
 def _no_stage(graph: Graph, rows: int = 2, columns: int = 1) -> str:

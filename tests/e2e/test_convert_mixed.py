@@ -1,0 +1,100 @@
+"""``convert --mixed``: fewer bits, less memory, and the package runs on an emulated board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.cli.main import run
+from edgekit.converters.importers import load_model
+from tests.public_data import photograph_crops
+
+BOARD = ("--device", "stm32l4r5", "--patch", "3x2", "--stream-input")
+
+
+@pytest.fixture(scope="module")
+def visual_wake_words(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A model with calibration data."""
+    model = assets / "mcu/mlperf_tiny/vww/vww_96_int8.tflite"
+    pixels = np.concatenate(photograph_crops(96, 6, seed=1)) - 128
+    folder = tmp_path_factory.mktemp("vww")
+    name = load_model(model).inputs[0]
+    stored: dict[str, Any] = {name: pixels.astype(np.int8)}
+    np.savez(folder / "calibration.npz", **stored)
+    np.savez(folder / "one.npz", **{name: stored[name][:1]})
+    return {
+        "model": str(model),
+        "calibration": str(folder / "calibration.npz"),
+        "one": str(folder / "one.npz"),
+    }
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def answer_of(capsys: Capture, *arguments: str) -> dict[str, Any]:
+    code = run([*arguments, "--json"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return dict(json.loads(printed.out))
+
+
+def converted(capsys: Capture, files: dict[str, str], out: Path, *options: str) -> dict[str, Any]:
+    given = ("convert", files["model"], "--calibration", files["calibration"], *BOARD)
+    return answer_of(capsys, *given, "--out", str(out), *options)
+
+
+@pytest.mark.parametrize("mode", ["widths", "static", "runtime"])
+def test_fewer_bits_take_less_memory_and_fewer_bit_operations(
+    visual_wake_words: dict[str, str], tmp_path: Path, capsys: Capture, mode: str
+) -> None:
+    bits = ("--mixed", mode, "--mixed-lambda", "0.6")
+    plain = converted(capsys, visual_wake_words, tmp_path / "int8", "--dry-run")
+    mixed = converted(capsys, visual_wake_words, tmp_path / "mixed", *bits)
+    assert mixed["memories"][0]["peak_bytes"] < plain["memories"][0]["peak_bytes"]
+    facts = mixed["accuracy"]["mixed"]
+    assert facts["mode"] == mode
+    assert set(facts["bits"].values()) <= {2, 4}
+    assert facts["expected_bit_operations"] <= facts["bit_operations"]
+    assert facts["expected_bit_operations"] < facts["int8_bit_operations"]
+    assert 0 <= facts["agreement_with_int8"] <= 1
+
+
+def test_a_choice_at_run_time_runs_on_an_emulated_board(
+    visual_wake_words: dict[str, str], tmp_path: Path, capsys: Capture
+) -> None:
+    package = tmp_path / "vww.edgekit"
+    converted(capsys, visual_wake_words, package, "--mixed", "runtime", "--mixed-weights", "4")
+    answer = answer_of(capsys, "emulate", str(package), "--input", visual_wake_words["one"])
+    assert len(answer["cases"]) == 6
+    assert set(answer["cases"].values()) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--mixed", "runtime", "--patch", "auto"), "name them"),
+        (("--mixed", "runtime", "--device", "pixel8", "--patch", "off"), "for firmware"),
+        (("--mixed-lambda", "2"), "between 0 and 1"),
+        (("--mixed-weights", "3"), "mixed_weights"),
+        (("--mixed-phi", "0"), "above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    visual_wake_words: dict[str, str], capsys: Capture, options: tuple[str, ...], problem: str
+) -> None:
+    files = visual_wake_words
+    base = ("convert", files["model"], "--calibration", files["calibration"], "--dry-run")
+    device = () if "--device" in options else ("--device", "stm32l4r5")
+    assert run([*base, *device, *options]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_it_needs_calibration_data(visual_wake_words: dict[str, str], capsys: Capture) -> None:
+    options = ("--device", "stm32l4r5", "--mixed", "widths", "--dry-run")
+    assert run(["convert", visual_wake_words["model"], *options]) == 2
+    assert "--calibration" in capsys.readouterr().err

@@ -73,5 +73,9 @@ def samples_of(graph: Graph, count: int = 8, seed: int = 1) -> list[dict[str, Ar
 
 def int8_network(seed: int = 0) -> Graph:
     """Return the network in int8."""
-    graph = block_network(seed)
+    return quantized(block_network(seed))
+
+
+def quantized(graph: Graph) -> Graph:
+    """Return a float network in int8."""
     return quantize_static(graph, calibrate(graph, samples_of(graph)))

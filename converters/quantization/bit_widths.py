@@ -6,7 +6,7 @@ narrower has a scale of its own; biases follow the scale of their layer's input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,12 @@ from edgekit.converters.quantization.narrow_weights import narrow_weights, refin
 from edgekit.converters.quantization.parameters import quantized_bias
 from edgekit.converters.quantization.selection import ScaleGroups
 from edgekit.dtypes import Array, DType
-from edgekit.errors import QuantizationError, UsageError
+from edgekit.errors import QuantizationError, UnsupportedOpError, UsageError
 from edgekit.graph import Graph, Node, Quantization, Tensor, TensorKind
 from edgekit.ops import int8, spec_of
-from edgekit.ops.spec import QuantRule
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.ops.spec import OpView, QuantRule
+from edgekit.runtime.lowering import WEIGHTED, lower
 
 Width = tuple[DType, Quantization]
 """Element type of an activation, and its scale."""
@@ -43,7 +45,7 @@ class WidthGroup:
     tensors : tuple of str
         In the order in which they are computed.
     can_narrow : bool
-        Whether every layer that writes or reads one of them can do so with fewer than 8 bits.
+        Whether every layer that writes or reads one of them can do so with 4 bits and with 2.
     """
 
     tensors: tuple[str, ...]
@@ -77,23 +79,52 @@ def width_groups(graph: Graph) -> tuple[WidthGroup, ...]:
         if is_given or graph.tensors[name].kind is not TensorKind.ACTIVATION or name in fixed:
             return False
         readers = all(reader.op in _READERS for reader in consumers[name])
-        return readers and _can_write(graph, producers[name])
+        return readers and producers[name].op in _WRITERS
+
+    def have_kernels(names: Collection[str]) -> bool:
+        touching = {producers[name].name: producers[name] for name in names}
+        touching |= {node.name: node for name in names for node in consumers[name]}
+        return all(_has_kernels(graph, node, names) for node in touching.values())
 
     found = [
         WidthGroup(
             tuple(sorted(names, key=lambda name: order.get(name, -1))),
-            all(can_narrow(name) for name in names),
+            all(can_narrow(name) for name in names)
+            and _has_one_scale(graph, names)
+            and have_kernels(names),
         )
         for names in members.values()
     ]
     return tuple(sorted(found, key=lambda group: order.get(group.tensors[0], -1)))
 
 
-def _can_write(graph: Graph, node: Node) -> bool:
-    """Whether a layer can write a narrow tensor: a rescaling one from integers only."""
-    if node.op == "quantize":
-        return False
-    return node.op in _WRITERS
+def _has_one_scale(graph: Graph, names: Collection[str]) -> bool:
+    """Whether stored values mean the same: a quantized model may rescale where it joins."""
+    first, *others = (int8.quantization_of(graph.tensors[name]) for name in names)
+    return all(first.same_as(other) for other in others)
+
+
+def _has_kernels(graph: Graph, node: Node, names: Collection[str]) -> bool:
+    """Whether a layer has kernels where some of its tensors become narrower."""
+    if node.op in WEIGHTED:  # those of int8, whatever the bits
+        return True
+    view = OpView.of(graph, node)
+    for bits, dtype in WIDTHS.items():
+        if bits == 8:
+            continue
+        inputs, outputs = (
+            tuple(
+                replace(t, dtype=dtype) if t is not None and t.name in names else t for t in tensors
+            )
+            for tensors in (view.inputs, view.outputs)
+        )
+        narrow = OpView(node, inputs, tuple(t for t in outputs if t is not None))
+        try:
+            spec_of(node).infer(narrow)
+            lower(narrow, KernelSet.PORTABLE)
+        except UnsupportedOpError:
+            return False
+    return True
 
 
 def _join(graph: Graph, node: Node, groups: ScaleGroups, fixed: set[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,13 @@ from edgekit.converters.quantization.narrow_weights import round_second_order
 from edgekit.converters.quantization.report import sqnr_db
 from edgekit.dtypes import Array, DType
 from edgekit.errors import CalibrationError, QuantizationError, UsageError
-from edgekit.graph import Graph, Quantization, Tensor
+from edgekit.graph import Attr, Graph, Quantization, Tensor
 from edgekit.ops import int8
 from edgekit.ops.evaluate import evaluate
-from tests.narrow_networks import int8_network, samples_of
+from edgekit.ops.kernel_set import KernelSet
+from edgekit.ops.spec import OpView
+from edgekit.runtime.lowering import lower
+from tests.narrow_networks import BlockNetwork, int8_network, quantized, samples_of
 
 BITS = st.sampled_from([2, 4])
 
@@ -300,3 +304,58 @@ def test_what_cannot_be_narrower_is_refused(graph: Graph) -> None:
         with_bit_widths(graph, {}, {conv: 3})
     with pytest.raises(CalibrationError, match="no sample"):
         with_bit_widths(graph, {}, {conv: 4}, samples=())
+
+
+def pool_attrs(**others: Attr) -> dict[str, Attr]:
+    return {
+        "kernel": (2, 2), "strides": (2, 2), "padding": ((0, 0), (0, 0)), "layout": "NHWC",
+        "activation": "none", **others,
+    }  # fmt: skip
+
+
+def channels_sliced(net: BlockNetwork, x: str) -> str:
+    return net.node("slice", x, begin=(0, 0, 0, 3), end=(1, 8, 8, 11), strides=(1, 1, 1, 1))
+
+
+REFUSED: Mapping[str, Callable[[BlockNetwork, str], str]] = {
+    "broadcast sum": lambda net, x: net.add(
+        x, net.node("average_pool2d", x, **pool_attrs(kernel=(8, 8)))
+    ),
+    "mean of channels": lambda net, x: net.node("reduce_mean", x, axes=(3,), keep_dims=True),
+    "mean of rows": lambda net, x: net.node("reduce_mean", x, axes=(1,), keep_dims=True),
+    "channels within bytes": channels_sliced,
+    "joined within bytes": lambda net, x: net.node(
+        "concat", net.conv(x, 12, 3), x, axis=3, activation="none"
+    ),
+    "mirrored channels": lambda net, x: net.node(
+        "pad", x, padding=((0, 0), (0, 0), (0, 0), (0, 4)), mode="reflect"
+    ),
+    "rows of pixels": lambda net, x: net.node("reshape", x, shape=(1, 8, 16, 6)),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_has_no_packed_kernel_stays_wide(what: str) -> None:
+    net = BlockNetwork()
+    x = net.conv(net.input("x", 1, 8, 8, 3), 3, 12)
+    y = REFUSED[what](net, x)
+    graph = quantized(net.graph(net.node("relu", y)))
+    wide = {name for g in width_groups(graph) if not g.can_narrow for name in g.tensors}
+    assert x in wide
+
+
+def test_all_that_can_narrow_has_kernels(graph: Graph, seen: Mapping[str, Histogram]) -> None:
+    for bits in (4, 2):
+        narrow = with_bit_widths(graph, all_narrow(graph, seen, bits))
+        for node in narrow.nodes:
+            lower(OpView.of(narrow, node), KernelSet.PORTABLE)
+
+
+def test_a_group_whose_members_are_rescaled_stays_wide(graph: Graph) -> None:
+    group = next(g for g in width_groups(graph) if g.can_narrow and len(g.tensors) > 1)
+    last = graph.tensors[group.tensors[-1]]
+    other = replace(last, quantization=Quantization.per_tensor(0.3, 5))
+    changed = graph.replace(tensors=[other])
+    found = next(g for g in width_groups(changed) if last.name in g.tensors)
+    assert found.tensors == group.tensors
+    assert not found.can_narrow

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgekit.errors import EdgekitError, UsageError
 
 LANGUAGE_MODEL_QUANTIZATIONS = ("q8_0", "q4_0")
-IMAGE_CLASSIFIERS = ("surfaces",)
+IMAGE_CLASSIFIERS = ("surfaces", "letters")
 
 KEYWORD_LABELS = (
     *("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"),
@@ -148,7 +148,7 @@ def image_classifier_path(name: str = "surfaces") -> Path:
 
     Parameters
     ----------
-    name : {"surfaces"}
+    name : {"surfaces", "letters"}
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The image classifier that ships: its file, and what it achieves on held-back regions."""
+"""The image classifiers that ship: their files, and what one achieves on held-back regions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def test_file_is_small_valid_and_for_images(name: str) -> None:
         for attribute in node.attribute
         if attribute.name == "kernel_shape"
     }
-    assert kernels == {(1, 1), (3, 3), (5, 5), (7, 7)}
+    assert kernels >= {(1, 1), (3, 3)}
+    assert ((7, 7) in kernels) is (name == "surfaces")
 
 
 def test_surfaces_are_told_apart_in_regions_that_were_not_trained_on() -> None:

@@ -25,17 +25,20 @@ from edgekit.converters.partitioning.selective_patches import Choice, split_sele
 from edgekit.converters.partitioning.selective_search import Work, smallest_tiles, work_of
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
 from edgekit.converters.quantization.bit_widths import width_groups, with_bit_widths
+from edgekit.converters.quantization.fallback import gives_class_scores
 from edgekit.converters.quantization.histograms import observe_histograms
+from edgekit.converters.quantization.report import Ratio
 from edgekit.cost.bit_operations import bit_operations, node_bit_operations
 from edgekit.deploy.cores import kernels_of
-from edgekit.dtypes import DType
+from edgekit.dtypes import Array, DType
 from edgekit.errors import AccuracyError, UsageError
-from edgekit.graph import Graph
-from edgekit.ops import spec_of
+from edgekit.graph import Graph, Tensor
+from edgekit.ops import int8, spec_of
 from edgekit.ops.evaluate import evaluate
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import QuantRule
 from edgekit.pipeline.job import Job, Product
+from edgekit.pipeline.kept_source import is_quantized
 from edgekit.pipeline.patching import Patching, asked_for, patching_of
 from edgekit.pipeline.weigh import needs_data
 from edgekit.profiles import DeviceProfile
@@ -118,7 +121,7 @@ def with_mixed_precision(product: Product, job: Job) -> tuple[Product, Patching 
     CalibrationError
         If there is no calibration data.
     AccuracyError
-        If labelled data says that more is lost than may be.
+        If more is lost against int8 than may be.
     """
     kernels = _kernels(product, job.profile)
     if not job.batches:
@@ -139,7 +142,8 @@ def _kernels(product: Product, profile: DeviceProfile) -> KernelSet:
     if kernels is KernelSet.CORTEX_M_MVE:
         raise UsageError(f"--mixed: the kernels for Helium of {profile.name} compute 8 bits only")
     if not any(group.can_narrow for group in width_groups(product.graph)):
-        raise UsageError("--mixed: no activation of this model can have fewer than 8 bits")
+        hint = "" if is_quantized(product.graph) else "; it is not int8 (--precision int8)"
+        raise UsageError(f"--mixed: no activation of this model can have fewer than 8 bits{hint}")
     return kernels
 
 
@@ -224,32 +228,55 @@ def _outside_stage_output(graph: Graph, grid: PatchGrid) -> frozenset[str]:
 
 
 def _first_with_weights(graph: Graph) -> int:
-    """Return the place of the layer whose output is tested: the first one with weights."""
+    """Return the place of the layer whose output is tested: the first one with weights, in int8."""
     for index, node in enumerate(graph.nodes):
-        if spec_of(node).quantization is QuantRule.WEIGHTED:
+        is_stored = graph.tensors[node.outputs[0]].dtype is DType.INT8
+        if spec_of(node).quantization is QuantRule.WEIGHTED and is_stored:
             return index
-    raise UsageError("--mixed: no layer of this model has weights")
+    raise UsageError("--mixed: no layer of this model has weights and an int8 output")
 
 
 def _measured(int8_graph: Graph, graph: Graph, job: Job) -> dict[str, float]:
-    """Return how much of the int8 network is left: by labels where there are some."""
-    output = graph.outputs[0]
-    same = [
-        int(np.argmax(evaluate(graph, sample)[output]))
-        == int(np.argmax(evaluate(int8_graph, sample)[output]))
-        for sample in job.batches
-    ]
+    """Return how much of the int8 network is left: by labels where there are some.
+
+    The gate of the recipe holds against int8; without labels accuracy is agreement on classes.
+    """
+    first = graph.outputs[0]
+    ratios = {name: Ratio() for name in graph.outputs}
+    same = []
+    for sample in job.batches:
+        exact, values = evaluate(int8_graph, sample), evaluate(graph, sample)
+        same.append(int(np.argmax(values[first])) == int(np.argmax(exact[first])))
+        for name, ratio in ratios.items():
+            ratio.update(*(_real(array[name], graph.tensors[name]) for array in (exact, values)))
     found = {"agreement_with_int8": float(np.mean(same))}
-    if job.accuracy is None:
-        return found
-    int8 = job.accuracy(partial(evaluate, int8_graph))
-    mixed = job.accuracy(partial(evaluate, graph))
-    limit = job.recipe.max_accuracy_drop
-    if limit is not None and int8 - mixed > limit:
-        raise AccuracyError(
-            f"fewer bits lose {100 * (int8 - mixed):.2f} points of accuracy against int8, "
-            f"{100 * limit:g} are allowed; a larger --mixed-lambda keeps more of them at 8 bits",
-            measured=int8 - mixed,
-            limit=limit,
+    drop = 1 - found["agreement_with_int8"] if gives_class_scores(graph) else None
+    if job.accuracy is not None:
+        int8_accuracy = job.accuracy(partial(evaluate, int8_graph))
+        mixed_accuracy = job.accuracy(partial(evaluate, graph))
+        found |= {"int8_accuracy": int8_accuracy, "mixed_accuracy": mixed_accuracy}
+        drop = int8_accuracy - mixed_accuracy
+    _hold_gate(job, drop, min(ratio.db for ratio in ratios.values()))
+    return found
+
+
+def _hold_gate(job: Job, drop: float | None, ratio_db: float) -> None:
+    advice = "a larger --mixed-lambda keeps more of them at 8 bits"
+    most, least = job.recipe.max_accuracy_drop, job.recipe.min_sqnr_db
+    if most is not None and drop is not None and drop > most:
+        lost = (
+            f"give another class than int8 for {100 * drop:.2f} % of the calibration data"
+            if job.accuracy is None
+            else f"lose {100 * drop:.2f} points of accuracy against int8"
         )
-    return {**found, "int8_accuracy": int8, "mixed_accuracy": mixed}
+        text = f"fewer bits {lost}, {100 * most:g} are allowed; {advice}"
+        raise AccuracyError(text, measured=drop, limit=most)
+    if least is not None and ratio_db < least:
+        text = f"fewer bits leave {ratio_db:.1f} dB against int8, {least:g} are asked for; {advice}"
+        raise AccuracyError(text, measured=ratio_db, limit=least)
+
+
+def _real(array: Array, tensor: Tensor) -> Array:
+    """Return values on one scale with those of other widths."""
+    is_plain = tensor.quantization is None or tensor.dtype.is_float
+    return array if is_plain else int8.real_from_stored(array, tensor)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekit import zoo
 from edgekit.cli.main import run
 from edgekit.converters.importers import load_model
 from tests.public_data import photograph_crops
@@ -98,3 +99,24 @@ def test_it_needs_calibration_data(visual_wake_words: dict[str, str], capsys: Ca
     options = ("--device", "stm32l4r5", "--mixed", "widths", "--dry-run")
     assert run(["convert", visual_wake_words["model"], *options]) == 2
     assert "--calibration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gate", [("--max-accuracy-drop", "0"), ("--min-sqnr-db", "60")])
+def test_a_gate_holds_without_labels(
+    visual_wake_words: dict[str, str], capsys: Capture, gate: tuple[str, str]
+) -> None:
+    files = visual_wake_words
+    given = ("--calibration", files["calibration"], "--device", "stm32l4r5", "--dry-run")
+    coarse = ("--mixed", "widths", "--mixed-lambda", "0")
+    assert run(["convert", files["model"], *given, *coarse, *gate]) == 4
+    assert "fewer bits" in capsys.readouterr().err
+
+
+def test_a_float_model_is_told_what_to_ask_for(tmp_path: Path, capsys: Capture) -> None:
+    image = np.zeros((1, 3, 96, 96), np.float32)
+    np.savez(tmp_path / "calibration.npz", image=image)
+    given = ("--calibration", str(tmp_path / "calibration.npz"), "--device", "stm32h743")
+    model = str(zoo.image_classifier_path("surfaces"))
+    options = ("--precision", "float32", "--mixed", "widths", "--dry-run")
+    assert run(["convert", model, *given, *options]) == 2
+    assert "--precision int8" in capsys.readouterr().err

@@ -98,7 +98,9 @@ class Mixed:
     def note(self) -> str:
         """Return the sentence for the user."""
         bits = [width for width in self.search.bits.values() if width < WIDE]
-        less = self.int8_bit_operations / max(self.bit_operations.expected, 1)
+        work = self.bit_operations
+        whole = max(self.int8_bit_operations, 1)
+        worst = f" ({work.worst / whole:.0%} at worst)" if work.worst > round(work.expected) else ""
         where = {
             "widths": "",
             "static": "; some positions of patches always with 8",
@@ -106,7 +108,8 @@ class Mixed:
         }[self.mode]
         return (
             f"{len(bits)} of {len(self.search.bits)} groups of activations have 4 or 2 bits{where}"
-            f": {less:.2f} times fewer bit operations than whole int8 layers. Outputs change."
+            f": {work.expected / whole:.0%} of the bit operations of whole int8 layers{worst}. "
+            "Outputs change."
         )
 
 

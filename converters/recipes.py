@@ -138,6 +138,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("min_sqnr_db must be between -100 and 200")
         if not 0.0 <= self.mixed_lambda <= 1.0:
             raise ValueError("mixed_lambda must be between 0 and 1")
+        if self.mixed == "off" and self.mixed_weights != 8:
+            raise ValueError("mixed_weights needs mixed: widths, static or runtime")
         if not 0.0 < self.mixed_phi <= 1.0:
             raise ValueError("mixed_phi must be above 0 and at most 1")
         for name, size in self.dim.items():

@@ -9,6 +9,7 @@ from itertools import pairwise
 from edgekit.converters.partitioning.receptive_fields import (
     Need,
     Region,
+    channels_first,
     needed,
 )
 from edgekit.graph import Attr, Graph, Node, Tensor, TensorKind
@@ -169,11 +170,9 @@ class PatchBuilder:
 
     def row_axis(self, tensor: str) -> int:
         """Return the axis of an image's rows: 1, but 2 where its channels are first."""
-        first = self.graph.tensors[self.graph.inputs[0]].name
-        is_first = tensor == first or tensor.startswith(f"{first}@")
-        readers = [node for node in self.stage if first in node.inputs]
-        turned = all(node.op == "transpose" for node in readers)
-        return 2 if is_first and turned else 1
+        turned = channels_first(self.graph)
+        is_turned = any(tensor == name or tensor.startswith(f"{name}@") for name in turned)
+        return 2 if is_turned else 1
 
     def _compute(self, node: Node, region: Region, label: str) -> str:
         view = OpView.of(self.graph, node)

@@ -27,7 +27,7 @@ from edgekit.converters.partitioning.patch_builder import (
     own_needs,
     parts_of,
 )
-from edgekit.converters.partitioning.receptive_fields import Region, needed
+from edgekit.converters.partitioning.receptive_fields import Region, channels_first, needed
 from edgekit.errors import UnsupportedOpError, UsageError
 from edgekit.graph import Graph, TensorKind
 from edgekit.ops.spec import OpView
@@ -86,11 +86,12 @@ def patch_stages(graph: Graph) -> list[str]:
     last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
     last_use.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
     alive: set[str] = set(graph.inputs)
+    turned = channels_first(graph)
     for index, node in enumerate(graph.nodes):
         view = OpView.of(graph, node)
         if any(t and t.kind is TensorKind.STATE for t in view.inputs):
             return found
-        if node.op == "transpose" and node.inputs[0] != graph.inputs[0]:
+        if node.op == "transpose" and node.inputs[0] not in turned:
             return found  # behind it rows are no rows any more
         try:
             needed(view, Region.whole(view.outputs[0]))
@@ -98,7 +99,8 @@ def patch_stages(graph: Graph) -> list[str]:
             return found
         alive.update(node.outputs)
         alive = {name for name in alive if last_use.get(name, -1) > index}
-        if alive == {node.outputs[0]} and max(view.outputs[0].static_shape[1:3]) > 1:
+        is_image = alive == {node.outputs[0]} and node.outputs[0] not in turned
+        if is_image and max(view.outputs[0].static_shape[1:3]) > 1:
             found.append(node.name)
     return found
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgekit.errors import UnsupportedOpError
-from edgekit.graph import Attr, Tensor
+from edgekit.graph import Attr, Graph, Tensor
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import Pair, Window, is_nchw, pair_attr, window_of
 
@@ -184,3 +184,18 @@ _WINDOWS: dict[str, Callable[[OpView], Window]] = {
     "average_pool2d": lambda view: window_of(view, pair_attr(view, "kernel")),
     "max_pool2d": lambda view: window_of(view, pair_attr(view, "kernel")),
 }
+
+
+def channels_first(graph: Graph) -> frozenset[str]:
+    """Return the tensors that have channels first: those from the input to a transposition.
+
+    Nothing but a conversion of the elements (``quantize``) may lie between.
+    """
+    found = list(graph.inputs[:1])
+    while True:
+        readers = [node for node in graph.nodes if found[-1] in node.inputs]
+        if readers and all(node.op == "transpose" for node in readers):
+            return frozenset(found)
+        if len(readers) != 1 or readers[0].op != "quantize":
+            return frozenset()
+        found.append(readers[0].outputs[0])

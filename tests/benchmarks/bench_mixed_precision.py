@@ -1,20 +1,24 @@
 """Mixed precision on a microcontroller, step by step: memory, work, bit operations, accuracy.
 
-One row a plan of the classifier of surfaces that ships: whole int8 layers, int8 patches, kept rows,
+One row a plan of a classifier that ships: whole int8 layers, int8 patches, kept rows,
 outlier patches alone, widths alone, both, narrow weights. Rows without a choice at run time take
 the patches with the least work that need no more memory than the mixed plan. The ratio of each row
 is to the cheapest int8 patches without kept rows that need no more memory than it. Bit operations
 are of the whole network, halos included; instructions are counted under QEMU on a Cortex-M4::
 
-    PYTHONPATH=scripts python -m tests.benchmarks.bench_mixed_precision [--images N]
+    PYTHONPATH=scripts python -m tests.benchmarks.bench_mixed_precision [--model letters]
+
+The letters are those of the folder of assets (EDGEKIT_ASSETS).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgekit import zoo
 from edgekit.converters.importers import load_model
@@ -129,11 +133,13 @@ class Study:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Mixed precision, step by step.")
+    parser.add_argument("--model", choices=zoo.IMAGE_CLASSIFIERS, default="surfaces")
     parser.add_argument("--images", type=int, default=200, help="test images")
     parser.add_argument("--patch", default="3x3", help="grid of the mixed plans")
     arguments = parser.parse_args()
-    study = Study(*_network())
-    test = labelled_images("surfaces", arguments.images)
+    assets = Path(os.environ["EDGEKIT_ASSETS"]) if arguments.model == "letters" else None
+    study = Study(*_network(arguments.model, assets))
+    test = labelled_images(arguments.model, arguments.images, assets=assets)
     rows, columns = map(int, arguments.patch.split("x"))
     grid = PatchGrid(_deep_stage(study.whole, rows, columns), rows, columns, streamed=True)
     print(f"stage up to {grid.last}, {grid.text} patches, input streamed; {DEVICE}")
@@ -155,10 +161,10 @@ def main() -> None:
     _robustness(made, test)
 
 
-def _network() -> tuple[Graph, list[dict[str, Array]]]:
+def _network(model: str, assets: Path | None) -> tuple[Graph, list[dict[str, Array]]]:
     """Return the int8 network with stored pixels as its input, and calibration inputs."""
-    pixels = labelled_images("surfaces", 48, training=True).pixels
-    graph = to_layout(bind_dims(simplify(load_model(zoo.image_classifier_path()))), "NHWC")
+    pixels = labelled_images(model, 48, training=True, assets=assets).pixels
+    graph = to_layout(bind_dims(simplify(load_model(zoo.image_classifier_path(model)))), "NHWC")
     floats = list(network_inputs(graph, pixels))
     stored = _with_stored_input(quantize_with_gate(graph, floats).graph)
     return stored, list(network_inputs(stored, pixels[:32]))

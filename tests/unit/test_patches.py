@@ -156,6 +156,24 @@ def test_axes_that_change_their_order_end_the_stage() -> None:
     assert patch_stages(graph) == [graph.nodes[0].name]
 
 
+@pytest.mark.parametrize(("rows", "columns", "cached"), [(2, 2, False), (4, 1, True)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_images_with_channels_first_are_cut_before_their_elements_are_converted(
+    rows: int, columns: int, cached: bool, streamed: bool
+) -> None:
+    b = ImageBuilder(np.random.default_rng(0))
+    stored = b.node("quantize", b.image(3, 12, 10))
+    x = b.node("transpose", stored, perm=(0, 2, 3, 1), scale_of=stored)
+    for stride in (1, 2):
+        x = b.conv(x, 4, (3, 3), ((1, 1), (1, 1)), strides=(stride, stride))
+    graph = b.graph(x)
+    assert patch_stages(graph) == [node.name for node in graph.nodes[1:]]
+    for last in patch_stages(graph):
+        patched = split_into_patches(graph, PatchGrid(last, rows, columns, cached, streamed))
+        whole, apart = evaluate(graph, image_of(graph)), evaluate(patched, image_of(graph))
+        assert np.array_equal(apart[x], whole[x])
+
+
 @pytest.mark.parametrize("text", ["2", "0x2", "2x", "x", "2x2x2", "-1x2", "auto2"])
 def test_other_forms_of_grids_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="RxC"):

@@ -3,8 +3,8 @@
  *
  * Values are packed along the last axis: pixel by pixel, the first channel in the lowest bits of
  * the first byte, two's complement. Each pixel has whole bytes: (channels * bits + 7) / 8; the bits
- * that are left in its last byte are zero. 8 bits mean an ordinary tensor of int8. Any of the bits
- * below is 8, 4 or 2, whatever the others are. Weights are int8, in the order of kernels.h.
+ * that are left in its last byte mean nothing. 8 bits mean an ordinary tensor of int8. Any of the
+ * bits below is 8, 4 or 2, whatever the others are. Weights are int8, in the order of kernels.h.
  *
  * "base" is what the kernel of int8 takes, in elements, not in bytes; its activation range lies in
  * the range of the output's type ([-8, 7] or [-2, 1]). Portable and DSP kernels only. */

@@ -61,14 +61,9 @@ HYBRID_MODELS = ("mlperf_tiny/kws/kws_ref_model_float32.tflite",)
 """Float activations and int8 weights, which TensorFlow Lite Micro refuses."""
 
 
-def not_packed(case: OpCase) -> bool:
-    tensors = (*(given[0] for given in case.inputs if given), *case.outputs)
-    return not any(tensor.dtype.is_packed for tensor in tensors)
-
-
 def writable_cases() -> Iterator[tuple[str, str, OpCase, bytes]]:
     for op, spec in registry().items():
-        for case in filter(not_packed, spec.cases()):
+        for case in spec.cases():
             try:
                 yield f"{op}-{case.id}", op, case, write_case(op, case)
             except NoFormError:

@@ -31,8 +31,11 @@ def write_case(op: str, case: OpCase) -> bytes:
     Raises
     ------
     NoFormError
-        If the format has no such operator or option.
+        If the format has no such operator or option, or no kernel for values of four or two bits.
     """
+    tensors = (*(tensor for tensor, _ in filter(None, case.inputs)), *case.outputs)
+    if any(tensor.dtype.is_packed for tensor in tensors):
+        raise NoFormError(op)
     writer = _Writer(case)
     if op in _WRITERS:
         _WRITERS[op](writer, case)

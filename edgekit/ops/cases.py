@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from edgekit.ops.spec import OpCase, OpView, TensorType
 
 Input = tuple[Tensor, Array]
 """A declared tensor and its data."""
+
+Infer = Callable[[OpView], Sequence[TensorType]]
+"""Shape inference of an operator."""
 
 
 def _generator(name: str, shape: tuple[int, ...]) -> np.random.Generator:
@@ -89,7 +92,7 @@ def channels_first(given: Input) -> Input:
 
 def case(
     id: str,
-    infer: Callable[[OpView], Sequence[TensorType]],
+    infer: Infer,
     inputs: Sequence[Input | None],
     attrs: Mapping[str, Attr] | None = None,
     *,
@@ -116,6 +119,51 @@ def case(
         for index, kind in enumerate(types)
     )
     return OpCase(id, tuple(inputs), outputs, attrs or {}, tolerance)
+
+
+def packed_convolutions(
+    name: str,
+    infer: Infer,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    attrs: Mapping[str, Attr],
+    widths: Iterable[tuple[DType, DType, DType]],
+    *,
+    channel_axis: int,
+    scale: float,
+) -> Iterator[OpCase]:
+    """Yield one case of a convolution for each triple of types of x, weights and output.
+
+    Parameters
+    ----------
+    shapes : (tuple of int, tuple of int)
+        Of x and of the weights.
+    channel_axis : int
+        Of the weights' output channels.
+    scale : float
+        Of the output, against that which its type has as an input.
+    """
+    x_shape, w_shape = shapes
+    channels = w_shape[channel_axis]
+    for kinds in widths:
+        x, weights, y = kinds
+        operands = (
+            stored_input("x", x_shape, x, _SCALES[x], -1),
+            int8_weights("weights", w_shape, channel_axis, 0.4 * _SCALES[weights], weights),
+            int32_bias("bias", channels, 40),
+        )
+        yield case(
+            f"{'_'.join(kind.value for kind in kinds)}_{name}",
+            infer,
+            operands,
+            attrs,
+            scale=scale * _SCALES[y],
+            zero_point=-1,
+            dtype=y,
+        )
+
+
+_SCALES = {DType.INT8: 0.05, DType.INT4: 0.8, DType.INT2: 3.0}
+"""Of values of about 6 at most."""
 
 
 def _declared(name: str, data: Array, quantization: Quantization | None, *, const: bool) -> Input:

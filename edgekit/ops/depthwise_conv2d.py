@@ -209,7 +209,9 @@ def _cases() -> Iterable[OpCase]:
             scale=0.1,
             zero_point=-9,
         )
-        yield from _packed_cases(name, x_shape, w_shape, attrs)
+        yield from cases.packed_convolutions(
+            name, _infer, (x_shape, w_shape), attrs, _WIDTHS, channel_axis=3, scale=2
+        )
 
 
 _WIDTHS = (
@@ -220,28 +222,6 @@ _WIDTHS = (
     (DType.INT8, DType.INT2, DType.INT4),
 )
 """Types of x, weights and output."""
-_SCALES = {DType.INT8: 0.05, DType.INT4: 0.8, DType.INT2: 3.0}
-
-
-def _packed_cases(
-    name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], attrs: dict[str, Attr]
-) -> Iterable[OpCase]:
-    for kinds in _WIDTHS:
-        x_type, w_type, y_type = kinds
-        operands = (
-            cases.stored_input("x", x_shape, x_type, _SCALES[x_type], -1),
-            cases.int8_weights("weights", w_shape, 3, 0.4 * _SCALES[w_type], w_type),
-            cases.int32_bias("bias", w_shape[3], 40),
-        )
-        yield cases.case(
-            f"{'_'.join(kind.value for kind in kinds)}_{name}",
-            _infer,
-            operands,
-            attrs,
-            scale=2 * _SCALES[y_type],
-            zero_point=-1,
-            dtype=y_type,
-        )
 
 
 SPECS = (

@@ -9,6 +9,8 @@ from html import escape
 from edgekit.graph import Graph, Node
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import pair_attr
+from edgekit.plan import Compute
+from edgekit.selects import selects_of
 
 SIDE = 400
 """Of the longer side of an image, in the units of the picture."""
@@ -28,16 +30,15 @@ class Area:
 
 def patch_section(graph: Graph) -> str:
     """Return pictures of the patches that the first layers run in; nothing where they run whole."""
-    pasted = [node for node in graph.nodes if node.op == "paste"]
+    nodes = _ordinary(graph)
+    pasted = [node for node in nodes if node.op == "paste"]
     if not pasted:
         return ""
     stage = [_pasted_area(graph, node) for node in pasted]
     stage_size = pair_attr(OpView.of(graph, pasted[0]), "size")
     source = graph.inputs[0]
     read = [
-        _read_area(graph, node)
-        for node in graph.nodes
-        if node.op == "slice" and source in node.inputs
+        _read_area(graph, node) for node in nodes if node.op == "slice" and source in node.inputs
     ]
     pictures = [(f"{source}, what each patch reads", graph.tensors[source].static_shape[1:3], read)]
     if not read:
@@ -46,10 +47,28 @@ def patch_section(graph: Graph) -> str:
     return (
         f"<h2>Patches</h2><p>{len(pasted)} patches make an image of {stage_size[0]} x "
         f"{stage_size[1]} pixels, one after the other; all layers behind it run "
-        f"whole.{_twice(read)}</p>{_drawing(pictures)}"
+        f"whole.{_twice(read)}{_OUTLIERS if len(nodes) < len(graph.nodes) else ''}</p>"
+        f"{_drawing(pictures)}"
         '<p class="key">Darker: read by several patches. Point at a patch for its rows and '
         "columns.</p>"
     )
+
+
+_OUTLIERS = (
+    " Patches in which a test at run time finds outliers are computed with 8 bits instead, in "
+    "smaller tiles (edgekit emulate says which)."
+)
+
+
+def _ordinary(graph: Graph) -> list[Node]:
+    """Return the nodes that run where no patch holds outliers."""
+    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
+    dear = {
+        index
+        for select in selects_of(graph, steps)
+        for index in range(select.cases[1][0], select.cases[1][1] + 1)
+    }
+    return [node for index, node in enumerate(graph.nodes) if index not in dear]
 
 
 def _twice(read: Sequence[Area]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
+from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.graph import Graph
 from edgekit.report.patch_map import patch_section
 from tests.small_images import ImageBuilder
@@ -38,3 +39,14 @@ def test_every_patch_is_drawn_twice(rows: int, columns: int, cached: bool, strea
             covered[top : bottom + 1, left : right + 1] += 1
         assert covered.min() == 1
     assert covered.max() == 1
+
+
+def test_of_two_precisions_the_ordinary_patches_are_drawn() -> None:
+    graph = network()
+    grid = PatchGrid(patch_stages(graph)[-1], 2, 2)
+    tested = graph.nodes[0].outputs[0]
+    chosen = split_selectively(graph, graph, grid, Choice(tiles=(2, 1), tested=tested))
+    html = patch_section(chosen)
+    assert "4 patches make an image" in html
+    assert "outliers" in html
+    assert html.count("<rect") == patch_section(split_into_patches(graph, grid)).count("<rect")

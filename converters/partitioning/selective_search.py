@@ -94,6 +94,12 @@ def macs_of(graph: Graph, outlier_share: float) -> Work:
     return work_of(graph, lambda node: spec_of(node).macs(OpView.of(graph, node)), outlier_share)
 
 
+def bit_operations_of(graph: Graph, outlier_share: float) -> Work:
+    """Return the bit operations of a graph."""
+    each = node_bit_operations(graph)
+    return work_of(graph, lambda node: each.get(node.name, 0), outlier_share)
+
+
 def weigh_selectively(
     high: Graph,
     low: Graph,
@@ -106,14 +112,8 @@ def weigh_selectively(
     graph = split_selectively(high, low, grid, choice)
     streamed = graph.inputs if grid.streamed else ()
     peak_bytes = live_peak_bytes(graph, kernels, streamed)
-    bits = node_bit_operations(graph)
-    return SelectiveCost(
-        grid,
-        choice,
-        peak_bytes,
-        macs_of(graph, outlier_share),
-        work_of(graph, lambda node: bits.get(node.name, 0), outlier_share),
-    )
+    macs, bits = macs_of(graph, outlier_share), bit_operations_of(graph, outlier_share)
+    return SelectiveCost(grid, choice, peak_bytes, macs, bits)
 
 
 def smallest_tiles(

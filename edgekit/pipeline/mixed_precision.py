@@ -22,13 +22,13 @@ from edgekit.converters.partitioning.outliers import (
 )
 from edgekit.converters.partitioning.patches import PatchGrid, stage_length
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
-from edgekit.converters.partitioning.selective_search import Work, smallest_tiles, work_of
+from edgekit.converters.partitioning.selective_search import Work, bit_operations_of, smallest_tiles
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
 from edgekit.converters.quantization.bit_widths import width_groups, with_bit_widths
 from edgekit.converters.quantization.fallback import gives_class_scores
 from edgekit.converters.quantization.histograms import observe_histograms
 from edgekit.converters.quantization.report import Ratio
-from edgekit.cost.bit_operations import bit_operations, node_bit_operations
+from edgekit.cost.bit_operations import bit_operations
 from edgekit.deploy.cores import kernels_of
 from edgekit.dtypes import Array, DType
 from edgekit.errors import AccuracyError, UsageError
@@ -185,8 +185,7 @@ def _selective(
         share = len(choice.always or ()) / (grid.rows * grid.columns)
     best = smallest_tiles(high, low, grid, choice, kernels, outlier_share=share)
     graph = split_selectively(high, low, grid, best.choice)
-    each = node_bit_operations(graph)
-    work = work_of(graph, lambda node: each.get(node.name, 0), share)
+    work = bit_operations_of(graph, share)
     whole = bit_operations(product.graph)
     mixed = Mixed(recipe.mixed, found, whole, work, best.choice, share)
     chosen = replace(cost.chosen, peak_bytes=best.peak_bytes, macs=best.macs.worst)

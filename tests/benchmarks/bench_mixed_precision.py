@@ -31,13 +31,16 @@ from edgekit.converters.partitioning.outliers import (
 from edgekit.converters.partitioning.patch_search import PatchCost, live_peak_bytes, search
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
-from edgekit.converters.partitioning.selective_search import Work, macs_of, smallest_tiles, work_of
+from edgekit.converters.partitioning.selective_search import (
+    bit_operations_of,
+    macs_of,
+    smallest_tiles,
+)
 from edgekit.converters.passes import simplify
 from edgekit.converters.quantization.bit_search import search_bit_widths
 from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, with_bit_widths
 from edgekit.converters.quantization.fallback import quantize_with_gate
 from edgekit.converters.quantization.histograms import clip_range, observe_histograms
-from edgekit.cost.bit_operations import node_bit_operations
 from edgekit.dtypes import Array
 from edgekit.emulators.mcu import emulate_firmware
 from edgekit.graph import Graph, TensorKind
@@ -148,7 +151,7 @@ def main() -> None:
     head = "plan | peak bytes | MACs worst | bit operations expected (worst) | fewer | accuracy | s"
     print(f"| {head} |\n|---|---|---|---|---|---|---|")
     for row in made:
-        peak, bits = _peak_bytes(row), _bit_operations(row)
+        peak, bits = _peak_bytes(row), bit_operations_of(row.graph, row.outlier_share)
         base = min((c.macs for c in plain if c.peak_bytes <= peak), default=0) * 64
         fewer = f"{base / bits.expected:.2f}x" if base else "no int8 patches fit"
         print(
@@ -258,11 +261,6 @@ def _output(graph: Graph, name: str) -> str:
 
 def _peak_bytes(row: Row) -> int:
     return live_peak_bytes(row.graph, DSP, row.graph.inputs if row.streamed else ())
-
-
-def _bit_operations(row: Row) -> Work:
-    each = node_bit_operations(row.graph)
-    return work_of(row.graph, lambda node: each.get(node.name, 0), row.outlier_share)
 
 
 def _instructions(rows: list[Row], study: Study) -> None:

@@ -74,6 +74,11 @@ def selects_of(graph: Graph, steps: Sequence[Step]) -> tuple[Select, ...]:
     return tuple(found)
 
 
+def selects_in_order(graph: Graph) -> tuple[Select, ...]:
+    """Return the choices of a graph whose nodes run one after the other; steps are positions."""
+    return selects_of(graph, [Compute(node.name, "", (), "") for node in graph.nodes])
+
+
 def cases_of(plan: Plan) -> tuple[Case, ...]:
     """Return the cases of a plan, in the order of its steps."""
     found = [
@@ -113,9 +118,8 @@ def cheaper_cases(graph: Graph, costs: Sequence[float]) -> frozenset[int]:
     costs : sequence of float
         Of each node.
     """
-    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
     found: set[int] = set()
-    for select in selects_of(graph, steps):
+    for select in selects_in_order(graph):
         first, last = min(select.cases, key=lambda case: sum(costs[case[0] : case[1] + 1]))
         found.update(range(first, last + 1))
     return frozenset(found)

@@ -12,8 +12,7 @@ Omniglot::
     python scripts/train_image_classifiers.py --out DIR --omniglot images_background_small1.zip
 
 Takes some 35 minutes on one CPU core, and writes for each network the ONNX file, calibration
-images and test images with labels, and ``report.json`` with the accuracies. The same seed gives
-the same files on the same versions of PyTorch and on the same kind of processor.
+images and test images with labels, and ``report.json`` with the accuracies. Seeds are fixed.
 """
 
 from __future__ import annotations

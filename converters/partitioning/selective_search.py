@@ -14,13 +14,12 @@ from edgekit.converters.partitioning.patch_search import live_peak_bytes
 from edgekit.converters.partitioning.patches import PatchGrid
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.cost.bit_operations import node_bit_operations
-from edgekit.errors import UnsupportedOpError, UsageError
+from edgekit.errors import EdgekitError, UnsupportedOpError, UsageError
 from edgekit.graph import Graph, Node
 from edgekit.ops import spec_of
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
-from edgekit.plan import Compute
-from edgekit.selects import cheaper_cases, selects_of
+from edgekit.selects import cheaper_cases, selects_in_order
 
 TILES = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 4))
 """Rows and columns into which a patch of high precision is cut that a search tries."""
@@ -81,8 +80,7 @@ def work_of(graph: Graph, work: Callable[[Node], int], outlier_share: float) -> 
     lowest = sum(each)
     worst = lowest - sum(each[index] for index in cheaper_cases(graph, each))
     expected = float(lowest)
-    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
-    for select in selects_of(graph, steps):
+    for select in selects_in_order(graph):
         low, high = (sum(each[first : last + 1]) for first, last in select.cases)
         lowest -= max(low, high)
         expected -= outlier_share * low + (1 - outlier_share) * high
@@ -136,7 +134,7 @@ def smallest_tiles(
         If there are no tiles, or as :func:`split_selectively`.
     """
     found: list[SelectiveCost] = []
-    refusal: UnsupportedOpError | None = None
+    refusal: EdgekitError = UsageError("there are no tiles to choose from")
     for each in tiles:
         chosen = replace(choice, tiles=each)
         try:
@@ -144,7 +142,7 @@ def smallest_tiles(
         except UnsupportedOpError as error:
             refusal = error
     if not found:
-        raise refusal or UsageError("there are no tiles to choose from")
+        raise refusal
     return min(found, key=lambda cost: (cost.peak_bytes, cost.macs.expected))
 
 

@@ -9,8 +9,7 @@ from html import escape
 from edgekit.graph import Graph, Node
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import pair_attr
-from edgekit.plan import Compute
-from edgekit.selects import selects_of
+from edgekit.selects import selects_in_order
 
 SIDE = 400
 """Of the longer side of an image, in the units of the picture."""
@@ -62,10 +61,9 @@ _OUTLIERS = (
 
 def _ordinary(graph: Graph) -> list[Node]:
     """Return the nodes that run where no patch holds outliers."""
-    steps = [Compute(node.name, "", (), "") for node in graph.nodes]
     dear = {
         index
-        for select in selects_of(graph, steps)
+        for select in selects_in_order(graph)
         for index in range(select.cases[1][0], select.cases[1][1] + 1)
     }
     return [node for index, node in enumerate(graph.nodes) if index not in dear]

@@ -152,7 +152,7 @@ def main() -> None:
     print(f"| {head} |\n|---|---|---|---|---|---|---|")
     for row in made:
         peak, bits = _peak_bytes(row), bit_operations_of(row.graph, row.outlier_share)
-        base = min((c.macs for c in plain if c.peak_bytes <= peak), default=0) * 64
+        base = min((c.macs for c in plain if c.peak_bytes <= peak), default=0) * 8 * 8
         fewer = f"{base / bits.expected:.2f}x" if base else "no int8 patches fit"
         print(
             f"| {row.name} | {peak:,} | {macs_of(row.graph, row.outlier_share).worst:,} "
@@ -176,12 +176,9 @@ def _network(model: str, assets: Path | None) -> tuple[Graph, list[dict[str, Arr
 def _with_stored_input(graph: Graph) -> Graph:
     """Return the graph from its first int8 image on: the caller quantizes."""
     place = next(i for i, node in enumerate(graph.nodes) if node.op == "quantize")
-    image = graph.tensors[graph.nodes[place].outputs[0]]
-    moved = [node for node in graph.nodes[place + 1 :] if node.op == "transpose"]
+    place += graph.nodes[place + 1].op == "transpose"
     nodes = graph.nodes[place + 1 :]
-    if moved and nodes[0] is moved[0]:
-        image, nodes = graph.tensors[nodes[0].outputs[0]], nodes[1:]
-    image = replace(image, kind=TensorKind.INPUT)
+    image = replace(graph.tensors[graph.nodes[place].outputs[0]], kind=TensorKind.INPUT)
     bare = graph.replace(nodes=nodes, tensors=[image], inputs=(image.name,))
     return schedule(bare, kernels=DSP).graph
 

@@ -74,8 +74,14 @@ def outlier_patches(
     low: Graph, grid: PatchGrid, choice: Choice, samples: Sequence[Mapping[str, Array]]
 ) -> npt.NDArray[np.bool_]:
     """Return which patches the test of a choice finds, shape (samples, patches)."""
-    maps = _tested_maps(low, samples, choice.tested)
-    return _shares_outside(low, grid, choice, maps) > choice.most_share
+    return outlier_shares(low, grid, choice, samples) > choice.most_share
+
+
+def outlier_shares(
+    low: Graph, grid: PatchGrid, choice: Choice, samples: Sequence[Mapping[str, Array]]
+) -> npt.NDArray[np.float64]:
+    """Return the share of elements of each patch that a choice counts, (samples, patches)."""
+    return _shares_outside(low, grid, choice, _tested_maps(low, samples, choice.tested))
 
 
 def fixed_choice(

@@ -18,7 +18,7 @@ import numpy as np
 from edgekit.converters.partitioning.outliers import (
     calibrate_choice,
     fixed_choice,
-    outlier_patches,
+    outlier_shares,
 )
 from edgekit.converters.partitioning.patches import PatchGrid, stage_length
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
@@ -65,6 +65,8 @@ class Mixed:
         Of the patches of the calibration data.
     accuracy : mapping of str to float
         What is left of the int8 network.
+    example_shares : tuple of float
+        Of the first calibration sample: the share of each patch's elements that are outliers.
     """
 
     mode: str
@@ -74,6 +76,7 @@ class Mixed:
     choice: Choice | None = None
     outlier_share: float = 0.0
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    example_shares: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain values of ``accuracy.mixed``."""
@@ -94,6 +97,7 @@ class Mixed:
                 "most_share": self.choice.most_share,
                 "outlier_share": self.outlier_share,
                 "always": sorted(self.choice.always or ()),
+                "example_shares": list(self.example_shares),
             }
         return found
 
@@ -181,7 +185,8 @@ def _selective(
         tested=low.nodes[first].outputs[0],
         central_mass=recipe.mixed_phi,
     )
-    share = float(outlier_patches(low, grid, choice, job.batches).mean())
+    shares = outlier_shares(low, grid, choice, job.batches)
+    share = float((shares > choice.most_share).mean())
     if recipe.mixed == "static":
         choice = fixed_choice(low, grid, choice, job.batches)
         share = len(choice.always or ()) / (grid.rows * grid.columns)
@@ -189,7 +194,8 @@ def _selective(
     graph = split_selectively(high, low, grid, best.choice)
     work = bit_operations_of(graph, share)
     whole = bit_operations(product.graph)
-    mixed = Mixed(recipe.mixed, found, whole, work, best.choice, share)
+    example = tuple(shares[0].tolist())
+    mixed = Mixed(recipe.mixed, found, whole, work, best.choice, share, example_shares=example)
     chosen = replace(cost.chosen, peak_bytes=best.peak_bytes, macs=best.macs.worst)
     patching = patching_of(high, replace(cost, chosen=chosen, exact=False), kernels)
     made = replace(

@@ -235,6 +235,8 @@ def compared(library: ctypes.CDLL, layer: Layer, bits: int) -> tuple[int, int]:
         return before, before
     own: dict[str, Field] = {f"{name}_bits": input_bits for name in names}
     own["output_bits"] = bits
+    if layer.kind.endswith("conv2d"):
+        own["weight_bits"] = 8
     if layer.kind == "add":
         height, width, channels = layer.output_shape
         own = {"pixels": height * width, "channels": channels, **own}

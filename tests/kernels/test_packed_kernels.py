@@ -194,7 +194,8 @@ def convolved(
     given = pack(values, input_bits)
     if in_place:
         assume(given.size == expected.size)
-    packed = {**fields, "input_bits": input_bits, "output_bits": output_bits}
+    packed: dict[str, Field] = {**fields, "input_bits": input_bits, "output_bits": output_bits}
+    packed["weight_bits"] = 8
     found = run(
         library, f"ek_{name}_packed", packed, {"input": given}, expected.size, in_place=in_place
     )

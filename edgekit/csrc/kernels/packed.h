@@ -62,4 +62,33 @@ static inline const int8_t *ek_packed_2x1(const int8_t *weights, const int8_t *r
     return weights;
 }
 
+/* Bytes of the weights of one group of channels, which have 8 or 4 bits. */
+static inline int32_t ek_weights_bytes(int32_t channels, int32_t depth, int32_t weight_bits) {
+    return ek_packed_bytes(channels, depth) * weight_bits / 8;
+}
+
+/* A weight of 4 bits: of a place with an even number in the lower half of its byte. */
+static inline int32_t ek_nibble(uint8_t byte, int32_t place) {
+    const int32_t field = (place & 1) ? byte >> 4 : byte & 15;
+    return (field ^ 8) - 8;
+}
+
+/* Adds up to four channels, whose weights have 4 bits, times one row; returns the weights behind.
+ */
+static inline const uint8_t *ek_nibbles_by_row(const uint8_t *weights, const int8_t *row,
+                                               int32_t fours, int32_t channels, int32_t sums[4]) {
+    const int32_t columns = channels > 2 ? 4 : 2;
+    for (int32_t four = 0; four < fours; four++) {
+        for (int32_t place = 0; place < 4; place++) {
+            for (int32_t channel = 0; channel < channels; channel++) {
+                const int32_t at = (channel >> 1) * 4 + (place >> 1) * 2 + (channel & 1);
+                sums[channel] += row[place] * ek_nibble(weights[at], place);
+            }
+        }
+        row += 4;
+        weights += 2 * columns;
+    }
+    return weights;
+}
+
 #endif

@@ -4,7 +4,17 @@
  * Values are packed along the last axis: pixel by pixel, the first channel in the lowest bits of
  * the first byte, two's complement. Each pixel has whole bytes: (channels * bits + 7) / 8; the bits
  * that are left in its last byte mean nothing. 8 bits mean an ordinary tensor of int8. Any of the
- * bits below is 8, 4 or 2, whatever the others are. Weights are int8, in the order of kernels.h.
+ * bits below is 8, 4 or 2, whatever the others are.
+ *
+ * Weights have 8 bits, in the order of kernels.h, or 4 bits, two of them in a byte. In packed
+ * weights two words of a block share one, the first in the lower half of each byte:
+ *
+ *     block of four, of 16 bytes: word 0 | word 2 << 4, word 1 | word 3 << 4
+ *     block of two, of 8 bytes:   word 0 | word 1 << 4
+ *
+ * which makes (a0 a1) (b0 b1) (a2 a3) (b2 b3), (c0 c1) (d0 d1) (c2 c3) (d2 d3) of four places of
+ * channels a to d, the lower half first. Depthwise weights of 4 bits are packed as values are: the
+ * output channels of each place of the kernel have whole bytes. Weights of 2 bits are stored in 4.
  *
  * "base" is what the kernel of int8 takes, in elements, not in bytes; its activation range lies in
  * the range of the output's type ([-8, 7] or [-2, 1]). Portable and DSP kernels only. */
@@ -17,6 +27,7 @@ typedef struct ek_conv2d_packed_params {
     ek_conv2d_s8_params base;
     int32_t input_bits;
     int32_t output_bits;
+    int32_t weight_bits; /* 8 or 4 */
 } ek_conv2d_packed_params;
 
 /* In place as ek_conv2d_s8, where also the bytes of a pixel are the same; scratch memory then has

@@ -7,6 +7,7 @@ the same values in bytes, and the activation range of the output's type.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ Values = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]
 
 BITS = st.sampled_from([8, 4, 2])
+WEIGHT_BITS = st.sampled_from([8, 4])
 CHANNELS = st.one_of(st.integers(1, 9), st.sampled_from([16, 17, 40]))
 
 
@@ -143,22 +145,34 @@ def number(fields: dict[str, Field], name: str) -> int:
     return value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """Fields of the kernel of int8, its input, bits, and the weights in as many as they have."""
+
+    fields: dict[str, Field]
+    values: Values
+    input_bits: int
+    output_bits: int
+    weight_bits: int
+    weights: Bytes
+
+
 @st.composite
-def convolutions(
-    draw: st.DrawFn, *, depthwise: bool, same: bool
-) -> tuple[dict[str, Field], Values, int, int]:
-    """Return fields of the kernel of int8, its input, and the bits of input and output."""
+def convolutions(draw: st.DrawFn, *, depthwise: bool, same: bool) -> Convolution:
     fields = draw(windows(depthwise=depthwise, same=same))
-    input_bits, output_bits = draw(BITS), draw(BITS)
+    input_bits, output_bits, weight_bits = draw(BITS), draw(BITS), draw(WEIGHT_BITS)
     data = np.random.default_rng(draw(st.integers(0, 2**32)))
     channels, outputs = number(fields, "input_channels"), number(fields, "output_channels")
     taps = number(fields, "kernel_height") * number(fields, "kernel_width")
     if depthwise:
-        weights = drawn(data, (taps, outputs), 8)
+        weights = drawn(data, (taps, outputs), weight_bits)
+        stored = pack(weights, weight_bits)
     else:
         groups = number(fields, "groups")
-        matrix = drawn(data, (outputs, taps * (channels // groups)), 8)
+        matrix = drawn(data, (outputs, taps * (channels // groups)), weight_bits)
         weights = weights_in_order(matrix, KernelSet.PORTABLE, groups)
+        narrow = weights_in_order(matrix, KernelSet.PORTABLE, groups, weight_bits)
+        stored = narrow.view(np.uint8)
     rows, simple = factors(draw, data, outputs)
     low, high = activation_range(draw, output_bits)
     fields = {
@@ -172,30 +186,28 @@ def convolutions(
         "channels": rows,
     }
     shape = tuple(number(fields, name) for name in ("batches", "input_height", "input_width"))
-    return fields, drawn(data, (*shape, channels), input_bits), input_bits, output_bits
+    values = drawn(data, (*shape, channels), input_bits)
+    return Convolution(fields, values, input_bits, output_bits, weight_bits, stored)
 
 
 def convolved(
-    kernels: Kernels,
-    case: tuple[dict[str, Field], Values, int, int],
-    name: str,
-    *,
-    in_place: bool = False,
+    kernels: Kernels, case: Convolution, name: str, *, in_place: bool = False
 ) -> tuple[Bytes, Bytes]:
     """Return what the kernels of packed values and of int8 give, both packed."""
     library = library_of(kernels)
-    fields, values, input_bits, output_bits = case
+    fields, output_bits = case.fields, case.output_bits
     sizes = ("batches", "output_height", "output_width", "output_channels")
     shape = tuple(number(fields, size) for size in sizes)
     plain = run(
-        library, f"ek_{name}_s8", fields, {"input": values.view(np.uint8)}, int(np.prod(shape))
+        library, f"ek_{name}_s8", fields, {"input": case.values.view(np.uint8)}, int(np.prod(shape))
     )
     expected = pack(plain.view(np.int8).reshape(shape), output_bits).reshape(-1)
-    given = pack(values, input_bits)
+    given = pack(case.values, case.input_bits)
     if in_place:
         assume(given.size == expected.size)
-    packed: dict[str, Field] = {**fields, "input_bits": input_bits, "output_bits": output_bits}
-    packed["weight_bits"] = 8
+    packed: dict[str, Field] = {**fields, "weights": case.weights}
+    packed |= {"input_bits": case.input_bits, "output_bits": output_bits}
+    packed["weight_bits"] = case.weight_bits
     found = run(
         library, f"ek_{name}_packed", packed, {"input": given}, expected.size, in_place=in_place
     )
@@ -204,27 +216,23 @@ def convolved(
 
 @settings(deadline=None)
 @given(case=convolutions(depthwise=False, same=False))
-def test_convolutions_equal_those_of_int8(
-    kernels: Kernels, case: tuple[dict[str, Field], Values, int, int]
-) -> None:
+def test_convolutions_equal_those_of_int8(kernels: Kernels, case: Convolution) -> None:
     found, expected = convolved(kernels, case, "conv2d")
     np.testing.assert_array_equal(found, expected)
 
 
 @settings(deadline=None)
 @given(case=convolutions(depthwise=True, same=False))
-def test_depthwise_convolutions_equal_those_of_int8(
-    kernels: Kernels, case: tuple[dict[str, Field], Values, int, int]
-) -> None:
+def test_depthwise_convolutions_equal_those_of_int8(kernels: Kernels, case: Convolution) -> None:
     found, expected = convolved(kernels, case, "depthwise_conv2d")
     np.testing.assert_array_equal(found, expected)
 
 
 @st.composite
-def overwriting(draw: st.DrawFn) -> tuple[str, tuple[dict[str, Field], Values, int, int]]:
+def overwriting(draw: st.DrawFn) -> tuple[str, Convolution]:
     depthwise = draw(st.booleans())
     case = draw(convolutions(depthwise=depthwise, same=True))
-    fields, values, bits, _ = case
+    fields, bits = case.fields, case.input_bits
     low, high = bounds(bits)
     narrow = {
         "output_zero_point": min(max(number(fields, "output_zero_point"), low), high),
@@ -233,13 +241,13 @@ def overwriting(draw: st.DrawFn) -> tuple[str, tuple[dict[str, Field], Values, i
     }
     assume(narrow["activation_min"] <= narrow["activation_max"])
     name = "depthwise_conv2d" if depthwise else "conv2d"
-    return name, ({**fields, **narrow}, values, bits, bits)
+    return name, replace(case, fields={**fields, **narrow}, output_bits=bits)
 
 
 @settings(deadline=None)
 @given(case=overwriting())
 def test_convolutions_may_overwrite_their_input(
-    kernels: Kernels, case: tuple[str, tuple[dict[str, Field], Values, int, int]]
+    kernels: Kernels, case: tuple[str, Convolution]
 ) -> None:
     name, convolution = case
     found, expected = convolved(kernels, convolution, name, in_place=True)

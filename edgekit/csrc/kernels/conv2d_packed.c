@@ -1,3 +1,4 @@
+#include "packed.h"
 #include "packed_values.h"
 #include "plane.h"
 #include "rows.h"
@@ -140,6 +141,46 @@ static void unpack_block(const ek_conv2d_packed_params *params, image *from, int
     }
 }
 
+/* Convolves a group of channels of a pixel by weights of 4 bits; the row is filled up to words. */
+static void multiply_nibbles(const ek_conv2d_s8_params *block, int32_t group, const int8_t *row,
+                             int8_t *output) {
+    const ek_output_stage stage = {block->output_zero_point, block->activation_min,
+                                   block->activation_max, block->simple_rescale};
+    const int32_t outputs = block->output_channels / block->groups, depth = group_channels(block);
+    const uint8_t *weights =
+        (const uint8_t *)block->weights + group * ek_weights_bytes(outputs, depth, 4);
+    const int32_t *channel = block->channels + group * outputs * EK_CHANNEL_FIELDS;
+    for (int32_t done = 0; done < outputs; done += 4) {
+        const int32_t width = ek_least(outputs - done, 4);
+        int32_t sums[4] = {0};
+        weights = ek_nibbles_by_row(weights, row, (depth + 3) / 4, width, sums);
+        for (int32_t i = 0; i < width; i++, channel += EK_CHANNEL_FIELDS) {
+            output[group * outputs + done + i] =
+                ek_finish(ek_wrapping_add(sums[i], channel[0]), channel, &stage);
+        }
+    }
+}
+
+/* Convolves pixels by a kernel of 1 by 1; results may lie on them. */
+static void convolve_block(const ek_conv2d_s8_params *block, int32_t weight_bits,
+                           const int8_t *pixels, void *scratch, int8_t *results) {
+    if (weight_bits == 8) {
+        (void)ek_conv2d_s8(block, pixels, scratch, results);
+        return;
+    }
+    const int32_t channels = group_channels(block);
+    for (int32_t i = 0; i < block->input_width; i++) {
+        for (int32_t group = 0; group < block->groups; group++) {
+            int8_t *row = scratch;
+            ek_copy_bytes(pixels + group * channels, channels, row);
+            (void)fill(row + channels, 0, -channels & 3);
+            multiply_nibbles(block, group, row, results);
+        }
+        pixels += block->input_channels;
+        results += block->output_channels;
+    }
+}
+
 /* Convolves one image; the output may lie on it. */
 static void convolve(const ek_conv2d_packed_params *params, const uint8_t *input, void *scratch,
                      uint8_t *output, int32_t in_place) {
@@ -169,10 +210,11 @@ static void convolve(const ek_conv2d_packed_params *params, const uint8_t *input
         }
         block.input_width = block.output_width = pixels;
         if (params->output_bits == 8) {
-            (void)ek_conv2d_s8(&block, read, scratch, (int8_t *)output + pixel * channels);
+            convolve_block(&block, params->weight_bits, read, scratch,
+                           (int8_t *)output + pixel * channels);
             continue;
         }
-        (void)ek_conv2d_s8(&block, read, scratch, results);
+        convolve_block(&block, params->weight_bits, read, scratch, results);
         ek_clamp_values(results, pixels * channels, params->output_bits, base->activation_min,
                         base->activation_max);
         ek_pack_pixels(results, pixels, channels, params->output_bits,

@@ -110,13 +110,15 @@ static void pack_results(const strip *at, const ek_conv2d_packed_params *params,
 }
 
 /* Copies the weights of the strip's channels side by side. */
-static void copy_weights(const ek_conv2d_s8_params *base, const strip *at, int32_t first,
+static void copy_weights(const ek_conv2d_packed_params *params, const strip *at, int32_t first,
                          int8_t *to) {
+    const ek_conv2d_s8_params *base = &params->base;
     const int32_t taps = base->kernel_height * base->kernel_width;
-    const int8_t *from = base->weights + first;
-    for (int32_t tap = 0; tap < taps; tap++, from += base->output_channels) {
+    const int32_t step = ek_values_bytes(base->output_channels, params->weight_bits);
+    const uint8_t *from = (const uint8_t *)base->weights;
+    for (int32_t tap = 0; tap < taps; tap++, from += step) {
         for (int32_t i = 0; i < at->block.output_channels; i++) {
-            *to++ = from[i];
+            *to++ = ek_value_at(from, first + i, params->weight_bits);
         }
     }
 }
@@ -163,7 +165,7 @@ ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params, cons
             at.block.groups = at.block.input_channels;
             at.block.output_channels = at.block.input_channels * multiplier;
             at.block.channels = base->channels + first * EK_CHANNEL_FIELDS;
-            copy_weights(base, &at, first, weights);
+            copy_weights(params, &at, first, weights);
             convolve_channels(params, from, &at, band, scratch,
                               to + ek_values_bytes(first, params->output_bits));
         }

@@ -27,23 +27,33 @@ _LANES = [0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15]
 """Channels in the order in which MVE has their sums when even and odd lanes are widened twice."""
 
 
-def packed_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Return a matrix (channels, depth) in the order that ``kernels.h`` calls packed."""
+def packed_weights(matrix: npt.NDArray[np.int8], bits: int = 8) -> npt.NDArray[np.int8]:
+    """Return a matrix (channels, depth) in the order that ``kernels.h`` calls packed.
+
+    Parameters
+    ----------
+    matrix : array of int8, shape (channels, depth)
+    bits : {8, 4}
+        Of a weight as it is stored: with four, two share a byte as in ``kernels_packed.h``.
+    """
     channels, depth = matrix.shape
     rest = channels % 4
     columns = channels - rest + (0, 2, 2, 4)[rest]
     padded = np.zeros((columns, -(-depth // 4) * 4), np.int8)
     padded[:channels, :depth] = matrix
     blocks = [padded[start : start + 4] for start in range(0, columns, 4)]
-    return np.concatenate([_packed_block(block) for block in blocks])
+    return np.concatenate([_packed_block(block, bits) for block in blocks])
 
 
-def _packed_block(block: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def _packed_block(block: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.int8]:
     """Pack four or two channels: (channels, depth) to a row of bytes."""
     pairs = block.shape[0] // 2
     # Axes: pair of channels, channel of the pair, four of places, half (0 2 or 1 3), place of it.
     places = block.reshape(pairs, 2, -1, 4)[..., _PLACES].reshape(pairs, 2, -1, 2, 2)
-    return np.ascontiguousarray(places.transpose(2, 3, 0, 4, 1)).reshape(-1)
+    halves = places.transpose(2, 3, 0, 4, 1)
+    if bits == 8:
+        return np.ascontiguousarray(halves).reshape(-1)
+    return (halves[:, 0] & 15 | halves[:, 1] << 4).reshape(-1)
 
 
 def blocked_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -58,12 +68,12 @@ def blocked_weights(matrix: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 
 def weights_in_order(
-    matrix: npt.NDArray[np.int8], kernels: KernelSet, groups: int = 1
+    matrix: npt.NDArray[np.int8], kernels: KernelSet, groups: int = 1, bits: int = 8
 ) -> npt.NDArray[np.int8]:
     """Return a matrix (channels, depth) in the order that a set of kernels reads."""
     parts = np.split(matrix, groups)
     if kernels is not KernelSet.CORTEX_M_MVE:
-        return np.concatenate([packed_weights(part) for part in parts])
+        return np.concatenate([packed_weights(part, bits) for part in parts])
     return np.concatenate([blocked_weights(part) for part in parts])
 
 

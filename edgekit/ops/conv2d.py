@@ -72,7 +72,7 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
     if view.input(0).dtype not in SMALL:
         return 0
     _, height, width, channels = view.input(1).static_shape
-    if is_packed(view):
+    if is_packed(view, kernels):
         return packed_bytes(view, _window(view), view.int_attr("groups", 1), kernels)
     if kernels is KernelSet.CORTEX_M_MVE and _is_pointwise(view):
         return pixels_bytes(view)
@@ -98,9 +98,15 @@ def patches_bytes(taps: int, channels: int, kernels: KernelSet) -> int:
     return 2 * (taps * channels if kernels is KernelSet.CORTEX_M_MVE else depth)
 
 
-def is_packed(view: OpView) -> bool:
-    """Whether the layer's input or output is packed."""
-    return view.input(0).dtype.is_packed or view.outputs[0].dtype.is_packed
+def is_packed(view: OpView, kernels: KernelSet) -> bool:
+    """Whether kernels of packed values compute a layer with weights.
+
+    MVE kernels read weights by the byte, whatever their bits.
+    """
+    tensors = [view.input(0), view.outputs[0]]
+    if kernels is not KernelSet.CORTEX_M_MVE:
+        tensors.append(view.input(1))
+    return any(tensor.dtype.is_packed for tensor in tensors)
 
 
 def packed_bytes(view: OpView, window: Window, groups: int, kernels: KernelSet) -> int:

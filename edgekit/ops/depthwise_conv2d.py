@@ -65,7 +65,7 @@ def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
         return 0
     window, shape = _window(view), view.input(0).static_shape
     out_shape = view.outputs[0].static_shape
-    if is_packed(view):
+    if is_packed(view, kernels):
         return _packed_bytes(view, kernels)
     if shape[3] == 1:
         unmoved = window.kernel == window.strides == (1, 1) and shape[:3] == out_shape[:3]

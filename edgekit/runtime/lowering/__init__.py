@@ -158,7 +158,7 @@ def _lowering(view: OpView, kernels: KernelSet) -> Lowering | None:
 
 
 def _is_packed(view: OpView) -> bool:
-    """Whether a tensor is packed; weights are stored by the byte, whatever their bits."""
+    """Whether a tensor that is computed at run time is packed."""
     inputs = view.inputs[:1] if view.node.op in WEIGHTED else view.inputs
     tensors = (*inputs, *view.outputs)
     return any(tensor is not None and tensor.dtype.is_packed for tensor in tensors)

@@ -9,13 +9,18 @@ WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "fully_connected"})
 """Operators whose weights have bits of their own."""
 
 
+def stored_bits(view: OpView) -> int:
+    """Return the bits that a weight of a layer takes in packed kernels: two as many as four."""
+    return max(view.input(1).dtype.bits, 4)
+
+
 def with_bits(view: OpView, made: KernelCall) -> KernelCall:
     """Return the call of the kernel that packs, from that of int8 on the same layer."""
     fields: dict[str, Field] = {f"base.{name}": field for name, field in made.fields.items()}
     fields["input_bits"] = view.input(0).dtype.bits
     fields["output_bits"] = view.outputs[0].dtype.bits
     if view.node.op in WEIGHTED:
-        fields["weight_bits"] = 8
+        fields["weight_bits"] = stored_bits(view)
     function, params_type = (
         name.replace("_s8", "_packed") for name in (made.function, made.params_type)
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType, to_device_bytes
 from edgekit.ops import int8
 from edgekit.ops.checks import SMALL
+from edgekit.ops.conv2d import is_packed
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
 from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
 from edgekit.runtime.lowering.constant_channels import settled_channels
-from edgekit.runtime.lowering.packed import with_bits
+from edgekit.runtime.lowering.packed import stored_bits, with_bits
 from edgekit.runtime.lowering.windows import window_fields
 
+_STORED = {8: DType.INT8, 4: DType.INT4}
 _PLACES = (0, 2, 1, 3)
 """Order of four places of the depth in packed weights: the order in which SXTB16 takes bytes."""
 _SIMPLE_SUM = 2**30
@@ -158,9 +160,13 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     if channels == 1:
         return (_plain(view, kernels, window_fields(view, kernel, 1), matrix),)
     settled, rows, simple = _settled(view, matrix)
-    ordered, table = depthwise_in_order(settled.T.reshape(weights.shape), rows, kernels)
-    fields = window_fields(view, kernel, channels)
-    return (_windowed(view, "ek_depthwise_conv2d_s8", fields, simple, ordered, table),)
+    placed = settled.T.reshape(weights.shape)
+    if is_packed(view, kernels):
+        ordered, table = to_device_bytes(placed, _STORED[stored_bits(view)]).view(np.int8), rows
+    else:
+        ordered, table = depthwise_in_order(placed, rows, kernels)
+    fields = _fields(view, window_fields(view, kernel, channels), simple, ordered, table)
+    return (_call(view, kernels, "ek_depthwise_conv2d_s8", fields),)
 
 
 def _plain(
@@ -168,9 +174,11 @@ def _plain(
 ) -> KernelCall:
     groups = view.int_attr("groups", 1)
     settled, rows, simple = _settled(view, matrix)
-    ordered = weights_in_order(settled, kernels, groups)
+    bits = stored_bits(view) if is_packed(view, kernels) else 8
+    ordered = weights_in_order(settled, kernels, groups, bits)
     table = channels_in_order(rows, kernels, groups)
-    return _windowed(view, "ek_conv2d_s8", _flat(window), simple, ordered, table)
+    fields = _fields(view, _flat(window), simple, ordered, table)
+    return _call(view, kernels, "ek_conv2d_s8", fields)
 
 
 def _flat(window: dict[str, int]) -> dict[str, int]:
@@ -195,15 +203,15 @@ def _settled(
     return channels.matrix, rows, simple
 
 
-def _windowed(
+def _fields(
     view: OpView,
-    function: str,
     window: dict[str, int],
     simple: int,
     weights: npt.NDArray[np.int8],
     channels: npt.NDArray[np.int32],
-) -> KernelCall:
-    fields: dict[str, Field] = {
+) -> dict[str, Field]:
+    """Return the structure of a convolution."""
+    return {
         **window,
         "input_zero_point": int8.zero_point_of(view.input(0)),
         **output_stage(view),
@@ -211,10 +219,12 @@ def _windowed(
         "weights": weights,
         "channels": channels,
     }
+
+
+def _call(view: OpView, kernels: KernelSet, function: str, fields: dict[str, Field]) -> KernelCall:
     names = view.input(0).name, SCRATCH, view.outputs[0].name
     made = KernelCall(function, "ek_conv2d_s8_params", fields, names)
-    is_packed = view.input(0).dtype.is_packed or view.outputs[0].dtype.is_packed
-    return with_bits(view, made) if is_packed else made
+    return with_bits(view, made) if is_packed(view, kernels) else made
 
 
 def output_stage(view: OpView) -> dict[str, Field]:

@@ -3,7 +3,8 @@
 Inputs: x, weights (C_out, C_in), optional bias (C_out,). Attributes: ``activation``; ``keep_dims``
 keeps the leading axes of x, otherwise x is read as (elements / C_in, C_in).
 
-Int8: weights per tensor (a zero point is honoured) or symmetric per channel; bias int32.
+Int8: weights per tensor (a zero point is honoured) or symmetric per channel; bias int32. Weights
+may be int4 or int2 as well.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.dtypes import Array
+from edgekit.dtypes import Array, DType
 from edgekit.errors import ModelError
 from edgekit.graph import Attr, Shape
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
-from edgekit.ops.checks import require_quantized_pair
+from edgekit.ops.checks import FLOATS, SMALL, require_dtype, require_quantized_pair
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 
 
 def _infer(view: OpView) -> list[TensorType]:
-    dtype = require_quantized_pair(view)
+    dtype = require_dtype(view, 0, (*FLOATS, DType.INT8))
+    require_quantized_pair(view, SMALL)
     x, weights = view.input(0), view.input(1).static_shape
     if len(weights) != 2 or 0 in weights or not x.shape:
         raise ModelError(f"layer {view.node.where}: weights {list(weights)}, x {list(x.shape)}")
@@ -110,6 +112,8 @@ def _cases() -> Iterable[OpCase]:
             ("tensor", cases.int8_input("w", w_shape, 0.02, const=True)),
             ("offset", cases.int8_input("w", w_shape, 0.02, 3, const=True)),
             ("channel", cases.int8_weights("w", w_shape, 0)),
+            ("int4", cases.int8_weights("w", w_shape, 0, 0.3, DType.INT4)),
+            ("int2", cases.int8_weights("w", w_shape, 0, 1.2, DType.INT2)),
         ):
             yield cases.case(
                 f"int8_{kind}_{name}",

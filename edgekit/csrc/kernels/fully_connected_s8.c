@@ -2,17 +2,6 @@
 
 #include "packed.h"
 
-/* What the weights' zero point takes from every sum: it times the sum of the row. */
-static int32_t row_offset(const ek_fully_connected_s8_params *params, const int8_t *row) {
-    int32_t total = 0;
-    if (params->weights_zero_point != 0) {
-        for (int32_t i = 0; i < params->depth; i++) {
-            total += row[i];
-        }
-    }
-    return params->weights_zero_point * total;
-}
-
 /* Adds up to four channels times a row whose last places are in `tail`. */
 static const int8_t *multiply_row(const int8_t *weights, const int8_t *row, const int8_t tail[4],
                                   int32_t depth, int32_t width, int32_t sums[4]) {
@@ -31,7 +20,7 @@ ek_status ek_fully_connected_s8(const ek_fully_connected_s8_params *params, cons
     for (int32_t row = 0; row < params->rows; row++) {
         const int8_t *weights = params->weights;
         const int32_t *bias = params->bias, *factor = params->factors;
-        const int32_t offset = row_offset(params, input);
+        const int32_t offset = ek_row_offset(params, input);
         int8_t tail[4] = {0};
         memcpy(tail, input + (params->depth & ~3), (size_t)(params->depth & 3));
         for (int32_t done = 0; done < params->output_channels;) {

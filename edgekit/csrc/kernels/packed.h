@@ -62,6 +62,17 @@ static inline const int8_t *ek_packed_2x1(const int8_t *weights, const int8_t *r
     return weights;
 }
 
+/* What the weights' zero point takes from every sum: it times the sum of the row. */
+static inline int32_t ek_row_offset(const ek_fully_connected_s8_params *params, const int8_t *row) {
+    int32_t total = 0;
+    if (params->weights_zero_point != 0) {
+        for (int32_t i = 0; i < params->depth; i++) {
+            total += row[i];
+        }
+    }
+    return params->weights_zero_point * total;
+}
+
 /* Bytes of the weights of one group of channels, which have 8 or 4 bits. */
 static inline int32_t ek_weights_bytes(int32_t channels, int32_t depth, int32_t weight_bits) {
     return ek_packed_bytes(channels, depth) * weight_bits / 8;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,7 @@ from edgekit.ops.conv2d import is_packed
 from edgekit.ops.fully_connected import single_multiplier
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
-from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, call, no_kernel, require_types
+from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, no_kernel, require_types
 from edgekit.runtime.lowering.constant_channels import settled_channels
 from edgekit.runtime.lowering.packed import stored_bits, with_bits
 from edgekit.runtime.lowering.windows import window_fields
@@ -162,7 +164,10 @@ def depthwise_conv2d(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]
     settled, rows, simple = _settled(view, matrix)
     placed = settled.T.reshape(weights.shape)
     if is_packed(view, kernels):
-        ordered, table = to_device_bytes(placed, _STORED[stored_bits(view)]).view(np.int8), rows
+        ordered, table = (
+            to_device_bytes(placed, _STORED[stored_bits(view, kernels)]).view(np.int8),
+            rows,
+        )
     else:
         ordered, table = depthwise_in_order(placed, rows, kernels)
     fields = _fields(view, window_fields(view, kernel, channels), simple, ordered, table)
@@ -174,8 +179,7 @@ def _plain(
 ) -> KernelCall:
     groups = view.int_attr("groups", 1)
     settled, rows, simple = _settled(view, matrix)
-    bits = stored_bits(view) if is_packed(view, kernels) else 8
-    ordered = weights_in_order(settled, kernels, groups, bits)
+    ordered = weights_in_order(settled, kernels, groups, stored_bits(view, kernels))
     table = channels_in_order(rows, kernels, groups)
     fields = _fields(view, _flat(window), simple, ordered, table)
     return _call(view, kernels, "ek_conv2d_s8", fields)
@@ -224,7 +228,10 @@ def _fields(
 def _call(view: OpView, kernels: KernelSet, function: str, fields: dict[str, Field]) -> KernelCall:
     names = view.input(0).name, SCRATCH, view.outputs[0].name
     made = KernelCall(function, "ek_conv2d_s8_params", fields, names)
-    return with_bits(view, made) if is_packed(view, kernels) else made
+    if not is_packed(view, kernels):
+        return made
+    packed = with_bits(view, made)
+    return replace(packed, fields={**packed.fields, "weight_bits": stored_bits(view, kernels)})
 
 
 def output_stage(view: OpView) -> dict[str, Field]:
@@ -239,7 +246,7 @@ def output_stage(view: OpView) -> dict[str, Field]:
 
 def fully_connected(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
     """Lower a dense layer."""
-    require_types(view, 2)
+    require_types(view, 1)
     matrix, weights = _constant(view, 1), view.input(1)
     per_channel = int8.quantization_of(weights).axis is not None
     factors = (
@@ -254,6 +261,7 @@ def fully_connected(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
         constant = depth * weights_zero_point * int8.zero_point_of(view.input(0))
         bias = (np.zeros(matrix.shape[0], np.int64) if bias is None else bias) + constant
     rows, simple = channel_rows(view, matrix, bias, factors, weights_zero_point)
+    bits = stored_bits(view, kernels)
     fields: dict[str, Field] = {
         "rows": view.outputs[0].elements // matrix.shape[0],
         "depth": matrix.shape[1],
@@ -262,11 +270,13 @@ def fully_connected(view: OpView, kernels: KernelSet) -> tuple[KernelCall, ...]:
         **output_stage(view),
         "simple_rescale": simple,
         "factor_step": 2 if per_channel else 0,
-        "weights": weights_in_order(matrix, kernels),
+        "weights": weights_in_order(matrix, kernels, bits=bits),
         "bias": rows[:, 0],
         "factors": rows[:, 1:] if per_channel else rows[:1, 1:],
     }
-    return (call("ek_fully_connected_s8", fields, view.input(0).name, view.outputs[0].name),)
+    name = "ek_fully_connected_s8" if bits == 8 else "ek_fully_connected_packed"
+    names = view.input(0).name, view.outputs[0].name
+    return (KernelCall(name, "ek_fully_connected_s8_params", fields, names),)
 
 
 def _constant(view: OpView, index: int) -> npt.NDArray[np.int8]:

@@ -56,6 +56,10 @@ EK_KERNEL ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *pa
                                                const void *input, void *scratch, void *output);
 EK_KERNEL size_t ek_depthwise_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params);
 
+/* As ek_fully_connected_s8: values of int8, weights of 4 bits. A row has less than 2**17 places. */
+EK_KERNEL ek_status ek_fully_connected_packed(const ek_fully_connected_s8_params *params,
+                                              const int8_t *input, int8_t *output);
+
 typedef struct ek_pool2d_packed_params {
     ek_pool2d_s8_params base;
     int32_t input_bits;

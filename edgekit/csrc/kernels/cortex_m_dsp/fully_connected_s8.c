@@ -1,28 +1,5 @@
-#include <string.h>
-
 #include "dsp.h"
-#include "packed.h"
-
-/* A row of the input. */
-typedef struct input_row {
-    const int8_t *bytes;
-    int32_t fours;  /* whole fours of places */
-    uint32_t tail;  /* the places behind them, filled up with zeros */
-    int32_t offset; /* what the weights' zero point takes from every sum */
-} input_row;
-
-static input_row row_of(const ek_fully_connected_s8_params *params, const int8_t *bytes) {
-    input_row row = {.bytes = bytes, .fours = params->depth / 4};
-    memcpy(&row.tail, bytes + 4 * row.fours, (size_t)(params->depth & 3));
-    if (params->weights_zero_point != 0) {
-        int32_t total = 0;
-        for (int32_t i = 0; i < params->depth; i++) {
-            total += bytes[i];
-        }
-        row.offset = params->weights_zero_point * total;
-    }
-    return row;
-}
+#include "input_row.h"
 
 /* Two places of the depth, which are a pair, of two channels. */
 #define EK_PAIR_STEP(WORD, X, A, B)                                                                \

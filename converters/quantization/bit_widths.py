@@ -33,7 +33,8 @@ _WRITERS = _MOVES | {"conv2d", "depthwise_conv2d", "add", "blank"}
 """Operators that can write a narrow tensor."""
 _READERS = _MOVES | {"conv2d", "depthwise_conv2d", "add", "reduce_mean"}
 """Operators that can read a narrow tensor."""
-_NARROW_WEIGHTS = frozenset({"conv2d", "depthwise_conv2d"})
+NARROW_WEIGHTS = frozenset({"conv2d", "depthwise_conv2d", "fully_connected"})
+"""Operators whose weights may have 4 or 2 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def _of_groups(graph: Graph, widths: Mapping[str, Width]) -> dict[str, Width]:
 def _checked(graph: Graph, weight_bits: Mapping[str, int]) -> Mapping[str, int]:
     operators = {node.name: node.op for node in graph.nodes}
     for name, bits in weight_bits.items():
-        if operators.get(name) not in _NARROW_WEIGHTS:
+        if operators.get(name) not in NARROW_WEIGHTS:
             raise UsageError(f"layer '{name}' has no weights that could be narrower")
         if bits not in (2, 4):
             raise UsageError(f"layer '{name}': weights of {bits} bits; 4 or 2 are possible")

@@ -179,6 +179,9 @@ def round_second_order(matrices: Real, hessians: Real, highest: int) -> Real:
 
 def _hessian(view: OpView, x: npt.NDArray[np.int32]) -> Real:
     """Return the sums of outer products of a layer's input patches, shape (G, K, K)."""
+    if view.node.op == "fully_connected":
+        rows: Real = x.reshape(-1, view.input(1).static_shape[1]).astype(np.float64)
+        return (rows.T @ rows)[None]
     _, height, width, channels = view.input(1).static_shape
     window = window_of(view, (height, width))
     padded = pad_image(x.astype(np.float64), window.padding, 0)
@@ -194,6 +197,8 @@ def _hessian(view: OpView, x: npt.NDArray[np.int32]) -> Real:
 
 def _matrices(weights: Real, view: OpView) -> Real:
     """Return weights as (groups of inputs, rows, weights of a row)."""
+    if view.node.op == "fully_connected":
+        return weights[None].copy()
     outputs, height, width, channels = weights.shape
     inputs = view.input(0).static_shape[3]
     if view.node.op == "depthwise_conv2d":

@@ -24,7 +24,11 @@ from edgekit.converters.partitioning.patches import PatchGrid, stage_length
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.converters.partitioning.selective_search import Work, bit_operations_of, smallest_tiles
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
-from edgekit.converters.quantization.bit_widths import width_groups, with_bit_widths
+from edgekit.converters.quantization.bit_widths import (
+    NARROW_WEIGHTS,
+    width_groups,
+    with_bit_widths,
+)
 from edgekit.converters.quantization.fallback import gives_class_scores
 from edgekit.converters.quantization.histograms import observe_histograms
 from edgekit.converters.quantization.report import Ratio
@@ -215,8 +219,7 @@ def _with_weights(graph: Graph, job: Job, found: BitWidths | None = None) -> Gra
     narrow = {
         node.name: job.recipe.mixed_weights
         for node in graph.nodes
-        if node.op in ("conv2d", "depthwise_conv2d")
-        and graph.tensors[node.inputs[1]].dtype is DType.INT8
+        if node.op in NARROW_WEIGHTS and graph.tensors[node.inputs[1]].dtype is DType.INT8
     }
     return with_bit_widths(graph, widths, narrow, samples=job.batches[:_REFINING_SAMPLES])
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.converters.quantization.bit_widths import (
+    NARROW_WEIGHTS,
     WIDTHS,
     Width,
     width_groups,
@@ -254,7 +255,7 @@ def test_wider_types_and_calibration_come_nearer(
 
 @pytest.mark.parametrize("bits", [4, 2])
 def test_narrow_weights_are_symmetric_and_in_their_type(graph: Graph, bits: int) -> None:
-    weights = {node.name: bits for node in graph.nodes if node.op.endswith("conv2d")}
+    weights = {node.name: bits for node in graph.nodes if node.op in NARROW_WEIGHTS}
     narrow = with_bit_widths(graph, {}, weights, samples=samples_of(graph, 2))
     highest = int8.integer_range(WIDTHS[bits])[1]
     for node in narrow.nodes:

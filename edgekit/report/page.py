@@ -8,6 +8,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from edgekit.dtypes import Array
 from edgekit.emulators import stated_error
 from edgekit.errors import UsageError
 from edgekit.language_package import LanguagePackage
@@ -18,6 +19,7 @@ from edgekit.report.firmware_map import firmware_section
 from edgekit.report.language import language_body
 from edgekit.report.memory_curve import memory_curve
 from edgekit.report.memory_map import memory_map
+from edgekit.report.patch_example import Example, package_example
 from edgekit.report.patch_map import patch_section
 from edgekit.report.sections import accuracy_section, layer_section, memory_section, tiles
 from edgekit.report.tables import html_table
@@ -25,17 +27,28 @@ from edgekit.report.timeline import timeline
 from edgekit.units import format_seconds
 
 
-def write_report(package: Package | LanguagePackage, path: Path) -> Path:
+def write_report(
+    package: Package | LanguagePackage, path: Path, inputs: Mapping[str, Array] | None = None
+) -> Path:
     """Write the report of a package of any kind as one HTML file that needs no network.
 
     The file appears complete or not at all.
 
+    Parameters
+    ----------
+    package : Package or LanguagePackage
+    path : Path
+    inputs : mapping of name to array, optional
+        An input on which to show which patches take 8 bits; without it the report shows what the
+        conversion recorded.
+
     Raises
     ------
     UsageError
-        If the file cannot be written there.
+        If the file cannot be written there, or the package has no patches that the input could
+        show, or takes another input.
     """
-    return write_page(render(package), path)
+    return write_page(render(package, inputs), path)
 
 
 def write_page(html: str, path: Path) -> Path:
@@ -57,10 +70,15 @@ def write_page(html: str, path: Path) -> Path:
     return path
 
 
-def render(package: Package | LanguagePackage) -> str:
-    """Return the report of a package as HTML."""
+def render(package: Package | LanguagePackage, inputs: Mapping[str, Array] | None = None) -> str:
+    """Return the report of a package as HTML; see `write_report`."""
     manifest = package.manifest
-    body = language_body(package) if isinstance(package, LanguagePackage) else _body(package)
+    if isinstance(package, LanguagePackage):
+        if inputs is not None:
+            raise UsageError("a report of a language model shows no input; leave out --input")
+        body = language_body(package)
+    else:
+        body = _body(package, package_example(package, inputs))
     return html_page(f"{manifest.name} on {manifest.device}", body)
 
 
@@ -75,7 +93,7 @@ def html_page(title: str, body: str) -> str:
     )
 
 
-def _body(package: Package) -> str:
+def _body(package: Package, example: Example | None) -> str:
     manifest, plan = package.manifest, package.plan
     return "\n".join(
         [
@@ -83,12 +101,12 @@ def _body(package: Package) -> str:
             f"{manifest.model.parameters:,} parameters, {manifest.model.macs:,} "
             f"multiply-accumulates, {escape(_interface(package))}</p>",
             tiles(package),
-            *_sections(package),
+            *_sections(package, example),
         ]
     )
 
 
-def _sections(package: Package) -> Iterator[str]:
+def _sections(package: Package, example: Example | None) -> Iterator[str]:
     plan = package.plan
     names = [step_name(step) for step in plan.steps]
     yield memory_section(plan)
@@ -101,7 +119,7 @@ def _sections(package: Package) -> Iterator[str]:
                 "The dashed line is the sum of live bytes, below which no arena can go. "
                 "Point at a buffer for its name and size.</p>"
             )
-    yield patch_section(package.structure())
+    yield patch_section(package.structure(), example)
     yield memory_curve(plan, package.manifest.patches)
     yield firmware_section(packaged_image(package))
     if plan.estimates is not None:

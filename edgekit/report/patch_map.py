@@ -1,4 +1,4 @@
-"""Patches as a picture: which part of the input each reads, and what each adds to the output."""
+"""Patches as a picture: what each reads and adds to the output, and which take 8 bits."""
 
 from __future__ import annotations
 
@@ -6,115 +6,178 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from edgekit.graph import Graph, Node
+from edgekit.graph import Graph
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import pair_attr
-from edgekit.selects import selects_in_order
+from edgekit.report.patch_areas import Area, Finding, Patch, patches_of, row_axis
+from edgekit.report.patch_example import Example
 
 SIDE = 400
 """Of the longer side of an image, in the units of the picture."""
-GAP, TOP = 60, 26
+GAP, LEFT, TOP = 60, 20, 26
 COLOURS = 8
+SMALLEST_LABELLED = (16, 34)
+"""Height and width of a patch that has room for its share."""
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """A part of an image: first row and column, rows and columns."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def patch_section(graph: Graph) -> str:
+def patch_section(graph: Graph, example: Example | None = None) -> str:
     """Return pictures of the patches that the first layers run in; nothing where they run whole."""
-    nodes = _ordinary(graph)
-    pasted = [node for node in nodes if node.op == "paste"]
-    if not pasted:
+    patches = patches_of(graph)
+    if not patches:
         return ""
-    stage = [_pasted_area(graph, node) for node in pasted]
-    stage_size = pair_attr(OpView.of(graph, pasted[0]), "size")
-    source = graph.inputs[0]
-    read = [
-        _read_area(graph, node) for node in nodes if node.op == "slice" and source in node.inputs
-    ]
-    pictures = [(f"{source}, what each patch reads", graph.tensors[source].static_shape[1:3], read)]
-    if not read:
-        pictures = []
-    pictures.append(("output of the last layer in patches", stage_size, stage))
+    source, axis = graph.inputs[0], row_axis(graph)
+    stage_size = _stage_size(graph)
+    size = graph.tensors[source].static_shape[axis : axis + 2]
+    read = [patch.read for patch in patches if patch.read is not None]
+    panels = [_panel(f"{source}, what each patch reads", size, _areas(read, size))] if read else []
+    written = [patch.written for patch in patches]
+    panels.append(
+        _panel("output of the last layer in patches", stage_size, _areas(written, stage_size))
+    )
     return (
-        f"<h2>Patches</h2><p>{len(pasted)} patches make an image of {stage_size[0]} x "
+        f"<h2>Patches</h2><p>{len(patches)} patches make an image of {stage_size[0]} x "
         f"{stage_size[1]} pixels, one after the other; all layers behind it run "
-        f"whole.{_twice(read)}{_OUTLIERS if len(nodes) < len(graph.nodes) else ''}</p>"
-        f"{_drawing(pictures)}"
+        f"whole.{_twice(read)}</p>"
+        f"{_drawing(panels)}"
         '<p class="key">Darker: read by several patches. Point at a patch for its rows and '
-        "columns.</p>"
+        f"columns.</p>{_precisions(patches, stage_size, example)}"
     )
 
 
-_OUTLIERS = (
-    " Patches in which a test at run time finds outliers are computed with 8 bits instead, in "
-    "smaller tiles (edgekit emulate says which)."
-)
-
-
-def _ordinary(graph: Graph) -> list[Node]:
-    """Return the nodes that run where no patch holds outliers."""
-    dear = {
-        index
-        for select in selects_in_order(graph)
-        for index in range(select.cases[1][0], select.cases[1][1] + 1)
-    }
-    return [node for index, node in enumerate(graph.nodes) if index not in dear]
+def _stage_size(graph: Graph) -> tuple[int, int]:
+    paste = next(node for node in graph.nodes if node.op == "paste")
+    return pair_attr(OpView.of(graph, paste), "size")
 
 
 def _twice(read: Sequence[Area]) -> str:
     """Say how much of the input is read more than once."""
     if not read:
         return ""
-    height = max(area.top + area.height for area in read)
-    width = max(area.left + area.width for area in read)
-    total = sum(area.height * area.width for area in read)
-    return f" {total / (height * width) - 1:.0%} of the input is read again by a neighbour."
+    whole = Area(0, 0, max(area.bottom for area in read), max(area.right for area in read))
+    again = sum(area.elements for area in read) / whole.elements - 1
+    return f" {again:.0%} of the input is read again by a neighbour."
 
 
-def _read_area(graph: Graph, node: Node) -> Area:
-    view = OpView.of(graph, node)
-    _, top, left, _ = view.ints_attr("begin")
-    _, bottom, right, _ = view.ints_attr("end")
-    return Area(top, left, bottom - top, right - left)
-
-
-def _pasted_area(graph: Graph, node: Node) -> Area:
-    view = OpView.of(graph, node)
-    top, left = pair_attr(view, "at")
-    _, height, width, _ = view.input(0).static_shape
-    return Area(top, left, height, width)
-
-
-def _drawing(pictures: Sequence[tuple[str, Sequence[int], Sequence[Area]]]) -> str:
-    width = len(pictures) * (SIDE + GAP) - GAP + 40
-    parts = [
-        f'<svg class="patches" viewBox="0 0 {width} {SIDE + TOP + 20}" role="img" '
-        'aria-label="patches">'
+def _precisions(patches: Sequence[Patch], size: Sequence[int], example: Example | None) -> str:
+    """Return which patches take 8 bits, on an example where a test at run time decides."""
+    if not any(patch.flag or patch.has_tiles for patch in patches):
+        return ""
+    found: Sequence[Finding | None] = [None] * len(patches) if example is None else example.findings
+    image = "" if example is None else example.image
+    is_tested = any(patch.flag for patch in patches)
+    heading = "<h3>Precision of the patches</h3>"
+    if is_tested and (example is None or len(found) != len(patches)):
+        return f"{heading}<p>{_TESTED} {_SHOW}</p>"
+    wide = [
+        finding.is_outlier if finding and is_tested else patch.has_tiles
+        for patch, finding in zip(patches, found, strict=True)
     ]
-    for index, (title, size, areas) in enumerate(pictures):
-        left = 20 + index * (SIDE + GAP)
-        parts.append(f'<text class="axis" x="{left}" y="{TOP - 9}">{escape(title)}</text>')
-        parts.extend(_areas(areas, size, left))
+    panels = [_panel("the input", size, [_image(image, size)])] if image else []
+    marks = [_image(image, size)] if image else []
+    for index, patch in enumerate(patches):
+        marks.append(_mark(index, patch.written, size, wide[index], found[index]))
+    panels.append(
+        _panel("patches, with the share of their elements that are outliers", size, marks)
+    )
+    return (
+        f"{heading}<p>{_sentence(wide, example if is_tested else None)}</p>{_drawing(panels)}"
+        '<p class="key"><i class="wide"></i>8 bits<i class="narrow"></i>fewer bits</p>'
+    )
+
+
+_TESTED = (
+    "Patches in which a test at run time finds outliers are computed with 8 bits, in smaller "
+    "tiles; the others with fewer."
+)
+_SHOW = "edgekit report --input NPZ shows which these are on an example."
+
+
+def _sentence(wide: Sequence[bool], example: Example | None) -> str:
+    if example is None:
+        return (
+            f"{sum(wide)} of {len(wide)} patches are always computed with 8 bits, in smaller "
+            "tiles; the others with fewer."
+        )
+    return f"{_TESTED} They are {sum(wide)} of {len(wide)} in {escape(example.origin)}."
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    title: str
+    marks: Sequence[str]
+    """SVG elements, as if the panel began at 0, 0."""
+    height: float
+
+
+def _panel(title: str, size: Sequence[int], marks: Iterator[str] | Sequence[str]) -> _Panel:
+    return _Panel(title, tuple(marks), size[0] * SIDE / max(size))
+
+
+def _drawing(panels: Sequence[_Panel]) -> str:
+    """Return panels beside each other; a picture with one is as wide as one with two."""
+    width = 2 * (SIDE + GAP) - GAP + 2 * LEFT
+    height = TOP + max(panel.height for panel in panels) + 20
+    parts = [
+        f'<svg class="patches" viewBox="0 0 {width} {height:.0f}" role="img" aria-label="patches">'
+    ]
+    for index, panel in enumerate(panels):
+        left = LEFT + index * (SIDE + GAP)
+        parts.append(f'<text class="axis" x="{left}" y="{TOP - 9}">{escape(panel.title)}</text>')
+        parts += [f'<g transform="translate({left} {TOP})">', *panel.marks, "</g>"]
     return "\n".join([*parts, "</svg>"])
 
 
-def _areas(areas: Sequence[Area], size: Sequence[int], left: float) -> Iterator[str]:
+def _areas(areas: Sequence[Area], size: Sequence[int]) -> Iterator[str]:
     """Yield one rectangle an area; they are translucent, so that what overlaps is darker."""
-    scale = SIDE / max(size)
     for index, area in enumerate(areas):
-        x, y = left + area.left * scale, TOP + area.top * scale
-        yield (
-            f'<g class="buffer c{index % COLOURS}"><title>patch {index + 1}: rows {area.top} to '
-            f"{area.top + area.height - 1}, columns {area.left} to {area.left + area.width - 1}"
-            f'</title><rect x="{x:.1f}" y="{y:.1f}" width="{area.width * scale:.1f}" '
-            f'height="{area.height * scale:.1f}" fill-opacity="0.5" stroke="currentColor" '
-            'stroke-opacity="0.6"/></g>'
-        )
+        yield _rectangle(f"buffer c{index % COLOURS}", _place(index, area), area, size)
+
+
+def _mark(
+    index: int, area: Area, size: Sequence[int], is_wide: bool, finding: Finding | None
+) -> str:
+    """Return a patch in the colour of its precision, with its share of outliers."""
+    title = f"{_place(index, area)}; {'8 bits' if is_wide else 'fewer bits'}"
+    text = ""
+    if finding is not None:
+        title += f", {finding.share:.2%} of the elements are outliers"
+        text = _share(area, size, finding.share)
+    kind = "wide" if is_wide else "narrow"
+    return _rectangle(f"buffer {kind}", title, area, size, text)
+
+
+def _share(area: Area, size: Sequence[int], share: float) -> str:
+    """Return the share in the middle of an area; nothing where there is no room for it."""
+    scale = SIDE / max(size)
+    room = (scale * (area.bottom - area.top), scale * (area.right - area.left))
+    if room[0] < SMALLEST_LABELLED[0] or room[1] < SMALLEST_LABELLED[1]:
+        return ""
+    x, y = scale * (area.left + area.right) / 2, scale * (area.top + area.bottom) / 2
+    return f'<text class="share" x="{x:.1f}" y="{y + 4:.1f}">{share:.1%}</text>'
+
+
+def _place(index: int, area: Area) -> str:
+    return (
+        f"patch {index + 1}: rows {area.top} to {area.bottom - 1}, columns {area.left} to "
+        f"{area.right - 1}"
+    )
+
+
+def _rectangle(kind: str, title: str, area: Area, size: Sequence[int], text: str = "") -> str:
+    scale = SIDE / max(size)
+    x, y = area.left * scale, area.top * scale
+    width, height = (area.right - area.left) * scale, (area.bottom - area.top) * scale
+    return (
+        f'<g class="{kind}"><title>{title}</title><rect x="{x:.1f}" y="{y:.1f}" '
+        f'width="{width:.1f}" height="{height:.1f}" fill-opacity="0.5" stroke="currentColor" '
+        f'stroke-opacity="0.6"/>{text}</g>'
+    )
+
+
+def _image(address: str, size: Sequence[int]) -> str:
+    """Return an image, stretched over a panel of a stage with ``size`` rows and columns."""
+    scale = SIDE / max(size)
+    return (
+        f'<image href="{address}" x="0" y="0" width="{size[1] * scale:.1f}" '
+        f'height="{size[0] * scale:.1f}" preserveAspectRatio="none"/>'
+    )

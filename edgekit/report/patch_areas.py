@@ -72,12 +72,17 @@ class Finding:
     ----------
     share : float
         Of the elements, those that are outliers.
-    is_outlier : bool
-        Whether these are too many, so that the patch is computed with 8 bits.
+    most_share : float
+        A patch with more is computed with 8 bits.
     """
 
     share: float
-    is_outlier: bool
+    most_share: float
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether the patch is computed with 8 bits."""
+        return self.share > self.most_share
 
 
 def patches_of(graph: Graph) -> list[Patch]:
@@ -143,8 +148,10 @@ def _finding(graph: Graph, test: Node, maps: Mapping[str, Array]) -> Finding:
     view = OpView.of(graph, test)
     values = maps[test.inputs[0]].astype(np.int64)
     outside = (values < view.int_attr("low")) | (values > view.int_attr("high"))
-    count = int(np.count_nonzero(outside))
-    return Finding(count / outside.size, count > view.int_attr("most"))
+    # Both are shares of one number of elements: they compare as the counts do.
+    return Finding(
+        int(np.count_nonzero(outside)) / outside.size, view.int_attr("most") / outside.size
+    )
 
 
 def _position(label: str) -> tuple[int, bool]:

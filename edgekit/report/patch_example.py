@@ -92,7 +92,7 @@ def recorded_example(shares: Sequence[float], most_share: float) -> Example:
     most_share : float
         Patches with a larger share are computed with 8 bits.
     """
-    found = [Finding(share, share > most_share) for share in shares]
+    found = [Finding(share, most_share) for share in shares]
     return Example(found, "the first sample of the calibration data")
 
 

@@ -98,7 +98,11 @@ def _sentence(wide: Sequence[bool], example: Example | None) -> str:
             f"{sum(wide)} of {len(wide)} patches are always computed with 8 bits, in smaller "
             "tiles; the others with fewer."
         )
-    return f"{_TESTED} They are {sum(wide)} of {len(wide)} in {escape(example.origin)}."
+    most = max((finding.most_share for finding in example.findings if finding), default=0.0)
+    return (
+        f"{_TESTED} They are {sum(wide)} of {len(wide)} in {escape(example.origin)}: those with "
+        f"more than {most:.2%} outliers."
+    )
 
 
 @dataclass(frozen=True, slots=True)

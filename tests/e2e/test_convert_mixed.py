@@ -73,6 +73,16 @@ def test_a_choice_at_run_time_runs_on_an_emulated_board(
     answer = answer_of(capsys, "emulate", str(package), "--input", visual_wake_words["one"])
     assert len(answer["cases"]) == 6
     assert set(answer["cases"].values()) <= {0, 1}
+    page = tmp_path / "report.html"
+    example = ("--input", visual_wake_words["one"])
+    answer_of(capsys, "report", str(package), *example, "--out", str(page))
+    outliers = sum(answer["cases"].values())
+    assert page.read_text().count('class="buffer wide"') == outliers
+    answer_of(capsys, "report", str(package), "--out", str(page))
+    assert "the first sample of the calibration data" in page.read_text()
+    np.savez(tmp_path / "other.npz", other=np.zeros(3))
+    assert run(["report", str(package), "--input", str(tmp_path / "other.npz")]) == 2
+    assert "input" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -96,20 +96,24 @@ def _planes_bytes(window: Window, size: tuple[int, int], kernels: KernelSet) -> 
 def _packed_bytes(view: OpView, kernels: KernelSet) -> int:
     """Return what ``ek_depthwise_conv2d_packed`` needs.
 
-    Four channels of a band of rows: in the kernel of int8; weights, unpacked rows, results.
+    Weights and results of four channels: of a row, with the rows that DSP kernels keep of the
+    image; else of a band of rows, which is unpacked and convolved by the kernel of int8.
     """
     window, (_, rows, columns, channels) = _window(view), view.input(0).static_shape
     if channels == 1:
         return packed_bytes(view, window, 1, kernels)
     _, out_rows, out_columns, out_channels = view.outputs[0].static_shape
+    multiplier, taps = out_channels // channels, window.kernel[0] * window.kernel[1]
+    if kernels is KernelSet.CORTEX_M_DSP:
+        kept = _planes_bytes(window, (out_rows, out_columns), kernels)
+        return kept + _CHANNELS * multiplier * (-(-out_columns // 4) * 4 + taps)
     band = min(_BAND_ROWS, out_rows)
     reach = (window.kernel[0] - 1) * window.dilations[0] + 1
     taken = min(_CHANNELS, channels)
-    made = taken * (out_channels // channels)
+    made = taken * multiplier
     kernel_bytes = -(-_planes_bytes(window, (band, out_columns), kernels) // 4) * 4
     unpacked = min(rows, (band - 1) * window.strides[0] + reach) * columns * taken
-    weights = window.kernel[0] * window.kernel[1] * made
-    return kernel_bytes + weights + unpacked + band * out_columns * made
+    return kernel_bytes + taps * made + unpacked + band * out_columns * made
 
 
 _CHANNELS, _BAND_ROWS = 4, 8

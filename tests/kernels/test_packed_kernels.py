@@ -94,10 +94,10 @@ def activation_range(draw: st.DrawFn, bits: int) -> tuple[int, int]:
 
 
 def factors(
-    draw: st.DrawFn, data: np.random.Generator, channels: int
+    draw: st.DrawFn, data: np.random.Generator, channels: int, *, usual: bool
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Return rows of bias, multiplier and shift, and whether rescaling is simple."""
-    simple = draw(st.booleans())
+    simple = usual or draw(st.booleans())
     rows = np.zeros((channels, 3), np.int32)
     rows[:, 0] = data.integers(-(2**12), 2**12, channels)
     rows[:, 1] = data.integers(2**30, 2**31 - 1, channels)
@@ -106,12 +106,20 @@ def factors(
 
 
 @st.composite
-def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> dict[str, Field]:
-    """Return a convolution's sizes; with ``same``, one whose output has the input's shape."""
-    kernel = draw(st.sampled_from([(1, 1), (3, 3), (2, 3), (4, 1), (5, 5)]))
-    dilations = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+def windows(
+    draw: st.DrawFn, *, depthwise: bool, same: bool, usual: bool = False
+) -> dict[str, Field]:
+    """Return a convolution's sizes; with ``same``, one whose output has the input's shape.
+
+    With ``usual``, kernels of 3 by 3 without gaps and strides up to two.
+    """
+    kernel, dilations = (3, 3), (1, 1)
+    if not usual:
+        kernel = draw(st.sampled_from([(1, 1), (3, 3), (2, 3), (4, 1), (5, 5)]))
+        dilations = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     reaches = [(kernel[axis] - 1) * dilations[axis] for axis in range(2)]
-    strides = (1, 1) if same else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride = st.integers(1, 2 if usual else 3)
+    strides = (1, 1) if same else draw(st.tuples(stride, stride))
     pads = [draw(st.integers(0, reach)) for reach in reaches]
     sizes = [draw(st.integers(1 if same else reach + 1, reach + 12)) for reach in reaches]
     after = [
@@ -123,7 +131,7 @@ def windows(draw: st.DrawFn, *, depthwise: bool, same: bool) -> dict[str, Field]
     groups = channels if depthwise else 1
     if not depthwise and not same:
         groups = draw(st.sampled_from([g for g in (1, 2, 3) if channels % g == 0]))
-    factor = 1 if same else draw(st.integers(1, 3))
+    factor = 1 if same or usual else draw(st.integers(1, 3))
     out_channels = channels * factor if depthwise or same else groups * draw(st.integers(1, 9))
     return {
         "batches": draw(st.integers(1, 2)),
@@ -158,8 +166,10 @@ class Convolution:
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, *, depthwise: bool, same: bool) -> Convolution:
-    fields = draw(windows(depthwise=depthwise, same=same))
+def convolutions(
+    draw: st.DrawFn, *, depthwise: bool, same: bool, usual: bool = False
+) -> Convolution:
+    fields = draw(windows(depthwise=depthwise, same=same, usual=usual))
     input_bits, output_bits, weight_bits = draw(BITS), draw(BITS), draw(WEIGHT_BITS)
     data = np.random.default_rng(draw(st.integers(0, 2**32)))
     channels, outputs = number(fields, "input_channels"), number(fields, "output_channels")
@@ -173,7 +183,7 @@ def convolutions(draw: st.DrawFn, *, depthwise: bool, same: bool) -> Convolution
         weights = weights_in_order(matrix, KernelSet.PORTABLE, groups)
         narrow = weights_in_order(matrix, KernelSet.PORTABLE, groups, weight_bits)
         stored = narrow.view(np.uint8)
-    rows, simple = factors(draw, data, outputs)
+    rows, simple = factors(draw, data, outputs, usual=usual)
     low, high = activation_range(draw, output_bits)
     fields = {
         **fields,
@@ -228,10 +238,19 @@ def test_depthwise_convolutions_equal_those_of_int8(kernels: Kernels, case: Conv
     np.testing.assert_array_equal(found, expected)
 
 
+@settings(deadline=None)
+@given(case=convolutions(depthwise=True, same=False, usual=True))
+def test_depthwise_convolutions_by_kernels_of_3_by_3_equal_those_of_int8(
+    kernels: Kernels, case: Convolution
+) -> None:
+    found, expected = convolved(kernels, case, "depthwise_conv2d")
+    np.testing.assert_array_equal(found, expected)
+
+
 @st.composite
 def overwriting(draw: st.DrawFn) -> tuple[str, Convolution]:
     depthwise = draw(st.booleans())
-    case = draw(convolutions(depthwise=depthwise, same=True))
+    case = draw(convolutions(depthwise=depthwise, same=True, usual=draw(st.booleans())))
     fields, bits = case.fields, case.input_bits
     low, high = bounds(bits)
     narrow = {

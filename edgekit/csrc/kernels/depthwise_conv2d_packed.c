@@ -46,24 +46,6 @@ static size_t kernel_bytes(const ek_conv2d_s8_params *block) {
     return (ek_depthwise_conv2d_s8_scratch_bytes(block) + 3) & ~(size_t)3;
 }
 
-/* Unpacks `channels` channels of a row of pixels that lie `step` bytes apart. */
-static void unpack_row(const uint8_t *from, int32_t step, int32_t bits, int32_t pixels,
-                       int32_t channels, int8_t *to) {
-    if (channels < CHANNELS || bits == 8) {
-        for (; pixels > 0; pixels--, from += step, to += channels) {
-            ek_unpack(from, bits, channels, to);
-        }
-    } else if (bits == 4) {
-        for (; pixels > 0; pixels--, from += step, to += CHANNELS) {
-            ek_put_word(to, ek_four_of_4(from));
-        }
-    } else {
-        for (; pixels > 0; pixels--, from += step, to += CHANNELS) {
-            ek_put_word(to, ek_four_of_2(from));
-        }
-    }
-}
-
 /* Reads rows until the strip holds [begin, end) of the image; those before are let go. */
 static void move_to(const ek_conv2d_packed_params *params, const uint8_t *image, strip *at,
                     int32_t begin, int32_t end) {
@@ -76,51 +58,23 @@ static void move_to(const ek_conv2d_packed_params *params, const uint8_t *image,
     }
     image += ek_values_bytes(at->first, params->input_bits);
     for (int32_t row = begin + kept; row < end; row++) {
-        unpack_row(image + row * base->input_width * step, step, params->input_bits,
-                   base->input_width, at->block.input_channels,
-                   at->rows + (row - begin) * row_bytes);
+        ek_unpack_apart(image + row * base->input_width * step, step, params->input_bits,
+                        base->input_width, at->block.input_channels,
+                        at->rows + (row - begin) * row_bytes);
     }
     at->begin = begin;
     at->end = greatest(end, begin + kept);
 }
 
-/* Packs results of `pixels` pixels, which lie `step` bytes apart. */
+/* Packs results of `pixels` pixels. */
 static void pack_results(const strip *at, const ek_conv2d_packed_params *params, int32_t pixels,
                          uint8_t *to) {
     const ek_conv2d_s8_params *base = &params->base;
     const int32_t bits = params->output_bits, channels = at->block.output_channels;
-    const int32_t step = ek_values_bytes(base->output_channels, bits);
-    int8_t *from = at->results;
-    ek_clamp_values(from, pixels * channels, bits, base->activation_min, base->activation_max);
-    if (channels == CHANNELS && bits == 4) {
-        for (; pixels > 0; pixels--, from += CHANNELS, to += step) {
-            ek_put_half(to, ek_packed_4(ek_word_at(from)));
-        }
-        return;
-    }
-    if (channels == CHANNELS && bits == 2) {
-        for (; pixels > 0; pixels--, from += CHANNELS, to += step) {
-            *to = (uint8_t)ek_packed_2(ek_word_at(from));
-        }
-        return;
-    }
-    for (; pixels > 0; pixels--, from += channels, to += step) {
-        ek_pack(from, channels, bits, to);
-    }
-}
-
-/* Copies the weights of the strip's channels side by side. */
-static void copy_weights(const ek_conv2d_packed_params *params, const strip *at, int32_t first,
-                         int8_t *to) {
-    const ek_conv2d_s8_params *base = &params->base;
-    const int32_t taps = base->kernel_height * base->kernel_width;
-    const int32_t step = ek_values_bytes(base->output_channels, params->weight_bits);
-    const uint8_t *from = (const uint8_t *)base->weights;
-    for (int32_t tap = 0; tap < taps; tap++, from += step) {
-        for (int32_t i = 0; i < at->block.output_channels; i++) {
-            *to++ = ek_value_at(from, first + i, params->weight_bits);
-        }
-    }
+    ek_clamp_values(at->results, pixels * channels, bits, base->activation_min,
+                    base->activation_max);
+    ek_pack_apart(at->results, channels, bits, pixels, to,
+                  ek_values_bytes(base->output_channels, bits));
 }
 
 /* All rows of the strip's channels. */
@@ -165,7 +119,10 @@ ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params, cons
             at.block.groups = at.block.input_channels;
             at.block.output_channels = at.block.input_channels * multiplier;
             at.block.channels = base->channels + first * EK_CHANNEL_FIELDS;
-            copy_weights(params, &at, first, weights);
+            ek_unpack_apart((const uint8_t *)base->weights +
+                                ek_values_bytes(first, params->weight_bits),
+                            ek_values_bytes(base->output_channels, params->weight_bits),
+                            params->weight_bits, taps, at.block.output_channels, weights);
             convolve_channels(params, from, &at, band, scratch,
                               to + ek_values_bytes(first, params->output_bits));
         }

@@ -26,6 +26,12 @@ static inline void ek_put_word(void *to, uint32_t word) {
     __builtin_memcpy(to, &word, sizeof word);
 }
 
+static inline uint32_t ek_half_at(const void *from) {
+    uint16_t half;
+    __builtin_memcpy(&half, from, sizeof half);
+    return half;
+}
+
 static inline void ek_put_half(void *to, uint32_t word) {
     const uint16_t half = (uint16_t)word;
     __builtin_memcpy(to, &half, sizeof half);
@@ -194,6 +200,53 @@ static inline void ek_pack_pixels(const int8_t *from, int32_t pixels, int32_t ch
         ek_pack(from, channels, bits, to);
         from += channels;
         to += ek_values_bytes(channels, bits);
+    }
+}
+
+/* Unpacks some channels of pixels that lie `step` bytes apart; the first is at the begin of a byte.
+ */
+static inline void ek_unpack_apart(const uint8_t *from, int32_t step, int32_t bits, int32_t pixels,
+                                   int32_t channels, int8_t *to) {
+    if (channels != 4) {
+        for (; pixels > 0; pixels--, from += step) {
+            for (int32_t i = 0; i < channels; i++) {
+                *to++ = ek_value_at(from, i, bits);
+            }
+        }
+    } else if (bits == 8) {
+        for (; pixels > 0; pixels--, from += step, to += 4) {
+            ek_put_word(to, ek_word_at(from));
+        }
+    } else if (bits == 4) {
+        for (; pixels > 0; pixels--, from += step, to += 4) {
+            ek_put_word(to, ek_four_of_4(from));
+        }
+    } else {
+        for (; pixels > 0; pixels--, from += step, to += 4) {
+            ek_put_word(to, ek_four_of_2(from));
+        }
+    }
+}
+
+/* The reverse. */
+static inline void ek_pack_apart(const int8_t *from, int32_t channels, int32_t bits, int32_t pixels,
+                                 uint8_t *to, int32_t step) {
+    if (channels != 4) {
+        for (; pixels > 0; pixels--, from += channels, to += step) {
+            ek_pack(from, channels, bits, to);
+        }
+    } else if (bits == 8) {
+        for (; pixels > 0; pixels--, from += 4, to += step) {
+            ek_put_word(to, ek_word_at(from));
+        }
+    } else if (bits == 4) {
+        for (; pixels > 0; pixels--, from += 4, to += step) {
+            ek_put_half(to, ek_packed_4(ek_word_at(from)));
+        }
+    } else {
+        for (; pixels > 0; pixels--, from += 4, to += step) {
+            *to = (uint8_t)ek_packed_2(ek_word_at(from));
+        }
     }
 }
 

@@ -46,12 +46,14 @@ EK_KERNEL size_t ek_conv2d_packed_in_place_bytes(const ek_conv2d_packed_params *
 
 /* In place where the output has the input's shape and its pixels the same bytes.
  *
- * Four channels (C: fewer if there are not as many) of a band of rows are convolved at a time. B =
- * the least of 8 and the output's height; R = the least of the input's height and
- * (B - 1) * stride + (kernel height - 1) * dilation + 1; M = output channels / input channels.
- * Scratch memory: that of ek_depthwise_conv2d_s8 for R rows in and B rows out of C channels,
- * rounded up to a multiple of four; then kernel height * kernel width * C * M; R * input width * C;
- * B * output width * C * M. */
+ * Four channels are convolved at a time. K = kernel height * kernel width, M = output channels /
+ * input channels. Scratch memory of DSP kernels: that of ek_depthwise_conv2d_s8, then 4 * M times
+ * the sum of K and the output width rounded up to a multiple of four. Portable kernels take C
+ * channels (4: fewer if there are not as many) of a band of rows. B = the least of 8 and the
+ * output's height; R = the least of the input's height and
+ * (B - 1) * stride + (kernel height - 1) * dilation + 1. Scratch memory: that of
+ * ek_depthwise_conv2d_s8 for R rows in and B rows out of C channels, rounded up to a multiple of
+ * four; then K * C * M; R * input width * C; B * output width * C * M. */
 EK_KERNEL ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params,
                                                const void *input, void *scratch, void *output);
 EK_KERNEL size_t ek_depthwise_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params);

@@ -149,11 +149,11 @@ def study_of(model: str, assets: Path | None) -> Study:
     pixels = labelled_images(model, CALIBRATION_IMAGES, training=True, assets=assets).pixels
     graph = to_layout(bind_dims(simplify(load_model(zoo.image_classifier_path(model)))), "NHWC")
     floats = list(network_inputs(graph, pixels))
-    stored = _with_stored_input(quantize_with_gate(graph, floats).graph)
+    stored = with_stored_input(quantize_with_gate(graph, floats).graph)
     return Study(stored, list(network_inputs(stored, pixels[:REFINING_IMAGES])))
 
 
-def _with_stored_input(graph: Graph) -> Graph:
+def with_stored_input(graph: Graph) -> Graph:
     """Return the graph from its first int8 image on: the caller quantizes."""
     place = next(i for i, node in enumerate(graph.nodes) if node.op == "quantize")
     place += graph.nodes[place + 1].op == "transpose"

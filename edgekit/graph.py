@@ -154,6 +154,11 @@ class Tensor:
         """Bytes of the data, without alignment (static shapes only)."""
         return self.dtype.size_bytes(self.static_shape)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that a constant takes where kernels read it: two narrow weights share a byte."""
+        return max(self.size_bytes, -(-self.elements // 2) if self.dtype.is_packed else 0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
@@ -308,8 +313,8 @@ class Graph:
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of all constants."""
-        return sum(tensor.size_bytes for tensor in self.constants())
+        """Bytes of all constants, as kernels store them."""
+        return sum(tensor.stored_bytes for tensor in self.constants())
 
     @property
     def parameters(self) -> int:

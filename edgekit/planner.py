@@ -307,7 +307,8 @@ def _weights_bytes(plan: Plan, graph: Graph, profile: DeviceProfile) -> dict[str
     for name, memory in sorted(places):
         tensor = graph.tensors[name]
         if tensor.is_constant:
-            # Kernels read weights by the byte, whatever their bits.
-            held = tensor.elements * tensor.dtype.item_bytes
-            totals[memory] = totals.get(memory, 0) + held
+            is_wide = plan.kernels is KernelSet.CORTEX_M_MVE  # which reads weights by the byte
+            wide_bytes = tensor.elements * tensor.dtype.item_bytes
+            held_bytes = wide_bytes if is_wide else tensor.stored_bytes
+            totals[memory] = totals.get(memory, 0) + held_bytes
     return totals

@@ -190,9 +190,9 @@ def _most_moved(view: OpView) -> int:
 
 
 def _bytes_of(elements: int, tensor: Tensor, precision: Precision | None) -> int:
-    """Return the bytes of some elements of a tensor, all or a part; weights lie by the byte."""
+    """Return the bytes of some elements of a tensor; of weights two share a byte at most."""
     if precision is None or not tensor.dtype.is_float:
-        bits = 8 * tensor.dtype.item_bytes if tensor.is_constant else tensor.dtype.bits
+        bits = max(tensor.dtype.bits, 4) if tensor.is_constant else tensor.dtype.bits
         return -(-elements * bits // 8)
     return elements * _BYTES[precision]
 

@@ -8,8 +8,14 @@ from itertools import cycle
 import numpy as np
 import pytest
 
+from edgekit.converters.emitters.c_source import emit_c
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
-from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, with_bit_widths
+from edgekit.converters.quantization.bit_widths import (
+    NARROW_WEIGHTS,
+    WIDTHS,
+    width_groups,
+    with_bit_widths,
+)
 from edgekit.converters.quantization.histograms import clip_range, observe_histograms
 from edgekit.dtypes import Array
 from edgekit.errors import UnsupportedOpError
@@ -27,10 +33,10 @@ from edgekit.schedule import schedule
 from tests.narrow_networks import int8_network, samples_of
 
 needs_library = pytest.mark.skipif(not has_library(), reason="the native core is not built")
-WIDTH_ORDERS = {"4": (4,), "2": (2,), "4 8": (4, 8), "8 2": (8, 2), "2 4 8": (2, 4, 8)}
+WIDTH_ORDERS = {"8": (8,), "4": (4,), "2": (2,), "4 8": (4, 8), "8 2": (8, 2), "2 4 8": (2, 4, 8)}
 
 
-def narrowed_graph(order: str, seed: int = 0) -> Graph:
+def narrowed_graph(order: str, seed: int = 0, weight_bits: int | None = None) -> Graph:
     """Return a network whose groups have widths in turn, in the order of their schedule."""
     graph = int8_network(seed)
     histograms = observe_histograms(graph, samples_of(graph))
@@ -40,7 +46,9 @@ def narrowed_graph(order: str, seed: int = 0) -> Graph:
             name = group.tensors[0]
             clip = clip_range(histograms[name], graph.tensors[name], bits)
             widths[name] = (WIDTHS[bits], clip)
-    return schedule(with_bit_widths(graph, widths)).graph
+    layers = {node.name: weight_bits for node in graph.nodes if node.op in NARROW_WEIGHTS}
+    bits_of = {name: bits for name, bits in layers.items() if bits is not None}
+    return schedule(with_bit_widths(graph, widths, bits_of)).graph
 
 
 def assert_same(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
@@ -49,10 +57,11 @@ def assert_same(found: Mapping[str, Array], expected: Mapping[str, Array]) -> No
 
 
 @needs_library
+@pytest.mark.parametrize("weight_bits", [None, 4, 2])
 @pytest.mark.parametrize("order", WIDTH_ORDERS)
-def test_arenas_of_bytes_hold_packed_tensors(order: str) -> None:
-    graph = narrowed_graph(order)
-    assert any(tensor.dtype.is_packed for tensor in graph.tensors.values())
+def test_arenas_of_bytes_hold_packed_tensors(order: str, weight_bits: int | None) -> None:
+    graph = narrowed_graph(order, weight_bits=weight_bits)
+    assert order == "8" or any(tensor.dtype.is_packed for tensor in graph.tensors.values())
     plan = build_plan(graph, load_profile("stm32h743"), executor="native")
     portable = build_plan(graph, load_profile("rp2040"), executor="native")
     for inputs in samples_of(graph, 3, seed=5):
@@ -84,6 +93,42 @@ def test_fewer_bits_take_less_memory() -> None:
         for each in (graph, narrow)
     ]
     assert arenas[1] < arenas[0]
+
+
+@pytest.mark.parametrize("weight_bits", [4, 2])
+def test_two_narrow_weights_share_a_byte_of_flash(weight_bits: int) -> None:
+    """Padding to blocks of four aside; two bits are stored as four are."""
+    wide, narrow = int8_network(), narrowed_graph("8", weight_bits=weight_bits)
+    emitted, planned, weights = [], [], []
+    for graph in (wide, narrow):
+        plan = build_plan(graph, load_profile("stm32h743"), executor="reference")
+        planned.append(plan.memory("flash").weights_bytes)
+        emitted.append(emit_c(graph, plan).weights_bytes)
+        layers = (node for node in graph.nodes if node.op in NARROW_WEIGHTS)
+        weights.append(sum(graph.tensors[node.inputs[1]].stored_bytes for node in layers))
+    assert planned == [wide.weights_bytes, narrow.weights_bytes]
+    assert weights[1] == pytest.approx(weights[0] / 2, rel=0.05)
+    assert emitted[0] - emitted[1] == pytest.approx(weights[0] / 2, rel=0.05)
+
+
+def test_kernels_for_helium_read_narrow_weights_by_the_byte() -> None:
+    wide, narrow = int8_network(), narrowed_graph("8", weight_bits=4)
+    sizes = [
+        build_plan(
+            graph,
+            load_profile("stm32h743"),
+            executor="reference",
+            kernels=KernelSet.CORTEX_M_MVE,
+        )
+        .memory("flash")
+        .weights_bytes
+        for graph in (wide, narrow)
+    ]
+    assert sizes[0] == sizes[1]
+    for node in narrow.nodes:
+        if node.op in NARROW_WEIGHTS:
+            (call,) = lower(OpView.of(narrow, node), KernelSet.CORTEX_M_MVE)
+            assert call.function.endswith("_s8")
 
 
 def test_kernels_for_helium_refuse_packed_layers_and_say_what_to_do() -> None:

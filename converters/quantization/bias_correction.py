@@ -19,7 +19,7 @@ import numpy.typing as npt
 from edgekit.converters.quantization.parameters import quantized_bias
 from edgekit.dtypes import Array
 from edgekit.errors import CalibrationError
-from edgekit.graph import Graph, Node, Tensor
+from edgekit.graph import Graph, Node, Quantization, Tensor
 from edgekit.ops import int8, spec_of
 from edgekit.ops.evaluate import initial_states
 from edgekit.ops.spec import OpCall, OpView, QuantRule
@@ -48,16 +48,13 @@ def correct_biases(graph: Graph, quantized: Graph, batches: Iterable[Mapping[str
     exact = Progress(graph, held)
     rounded = Progress(quantized, [_as_inputs_of(quantized, batch) for batch in held])
     layers = {node.name: node for node in graph.nodes}
-    corrected: dict[str, Tensor] = {}
     for node in quantized.nodes:
         rounded.advance_to(node.name)
         twin = layers.get(node.name)
         if twin is not None and _has_int8_weights(quantized, node):
             exact.advance_to(node.name)
-            bias = _corrected_bias(graph, twin, exact, quantized, node, rounded)
-            corrected[bias.name] = bias
-            rounded.override(bias)
-    return quantized.replace(tensors=corrected.values())
+            rounded.override(corrected_bias(twin, exact, node, rounded))
+    return rounded.graph
 
 
 class Progress:
@@ -70,8 +67,14 @@ class Progress:
         self._next = 0
         self._last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
 
+    @property
+    def graph(self) -> Graph:
+        """Return the graph with the constants that it has now."""
+        return self._graph
+
     def override(self, constant: Tensor) -> None:
-        """Use other data for a constant from here on."""
+        """Use another constant of the same name from here on."""
+        self._graph = self._graph.replace(tensors=[constant])
         self._constants[constant.name] = constant.data
 
     def advance_to(self, name: str) -> None:
@@ -119,38 +122,51 @@ def _has_int8_weights(quantized: Graph, node: Node) -> bool:
     return weighted and quantized.tensors[node.inputs[1]].quantization is not None
 
 
-def _corrected_bias(
-    graph: Graph,
-    twin: Node,
-    exact: Progress,
-    quantized: Graph,
-    node: Node,
-    rounded: Progress,
-) -> Tensor:
-    """Return the bias that makes the mean of each channel, before the activation, that of float."""
-    plain = replace(twin, attrs={**twin.attrs, "activation": "none"})
-    view = OpView.of(graph, plain)
-    tensors = [quantized.tensors[name] for name in node.inputs]
-    shift: npt.NDArray[np.float64] = np.zeros(tensors[2].elements)
-    for index in range(len(exact)):
-        stored = rounded.inputs_of(node, index)
-        real = tuple(
-            int8.real_from_stored(array, tensor)
-            for array, tensor in zip(stored, tensors, strict=True)
-            if array is not None
-        )
-        wanted = OpCall(view, exact.inputs_of(twin, index))
-        got = OpCall(view, real)
-        shift += (_channel_means(wanted) - _channel_means(got)) / len(exact)
-    old = int8.real_from_stored(tensors[2].data, tensors[2]).astype(np.float64)
-    weights = tensors[1].quantization
-    assert weights is not None  # checked by _has_int8_weights
-    input_scale = float(int8.scale_of(tensors[0]))
-    return quantized_bias(node.inputs[2], old + shift, input_scale=input_scale, weights=weights)
+def corrected_bias(twin: Node, exact: Progress, node: Node, rounded: Progress) -> Tensor:
+    """Return the bias with which the mean of each channel, before the activation, is the exact one.
+
+    Parameters
+    ----------
+    twin : Node
+        The layer among those of ``exact``.
+    exact, rounded : Progress
+        Advanced to the layer, on the same samples.
+    node : Node
+        The layer among those of ``rounded``; its bias is stored as int32.
+    """
+    shift = _channel_means(twin, exact) - _channel_means(node, rounded)
+    x, weights, bias = (rounded.graph.tensors[name] for name in node.inputs[:3])
+    old = int8.real_from_stored(bias.data, bias).astype(np.float64)
+    return quantized_bias(
+        bias.name,
+        old + shift,
+        input_scale=float(int8.scale_of(x)),
+        weights=_per_channel(int8.quantization_of(weights), old.size),
+    )
 
 
-def _channel_means(call: OpCall) -> npt.NDArray[np.float64]:
-    (output,) = spec_of(call.view.node).reference(call)
-    axis = 1 if call.view.node.attrs.get("layout") == "NCHW" else output.ndim - 1
-    others = tuple(index for index in range(output.ndim) if index != axis)
-    return np.asarray(output.mean(axis=others, dtype=np.float64))
+def _per_channel(quantization: Quantization, channels: int) -> Quantization:
+    """Return the scales of weights one per channel, also where one holds for all."""
+    scale = np.broadcast_to(quantization.scale, (channels,)).astype(np.float32)
+    return Quantization(scale, np.zeros(channels, np.int32), 0)
+
+
+def _channel_means(node: Node, progress: Progress) -> npt.NDArray[np.float64]:
+    """Return the mean of each output channel before the activation, of real values."""
+    plain = replace(node, attrs={**node.attrs, "activation": "none"})
+    view = OpView.of(progress.graph, plain)
+    axis = 1 if node.attrs.get("layout") == "NCHW" else len(view.outputs[0].shape) - 1
+    others = tuple(index for index in range(len(view.outputs[0].shape)) if index != axis)
+    total = np.zeros(())
+    for index in range(len(progress)):
+        arrays = zip(progress.inputs_of(node, index), view.inputs, strict=True)
+        real = tuple(_real(array, tensor) for array, tensor in arrays)
+        (output,) = spec_of(node).reference(OpCall(view, real))
+        total = total + output.mean(axis=others, dtype=np.float64) / len(progress)
+    return np.asarray(total, np.float64)
+
+
+def _real(array: Array | None, tensor: Tensor | None) -> Array | None:
+    if array is None or tensor is None or tensor.quantization is None:
+        return array
+    return int8.real_from_stored(array, tensor)

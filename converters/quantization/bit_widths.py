@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgekit.converters.quantization.narrow_weights import narrow_weights, refined
+from edgekit.converters.quantization.narrow_weights import narrow_weights
 from edgekit.converters.quantization.parameters import quantized_bias
+from edgekit.converters.quantization.refinement import refined
 from edgekit.converters.quantization.selection import ScaleGroups
 from edgekit.dtypes import Array, DType
 from edgekit.errors import QuantizationError, UnsupportedOpError, UsageError
@@ -151,7 +152,6 @@ def with_bit_widths(
     weight_bits: Mapping[str, int] | None = None,
     *,
     samples: Iterable[Mapping[str, Array]] | None = None,
-    corrects_biases: bool = True,
 ) -> Graph:
     """Return an int8 graph with narrower activations and weights.
 
@@ -165,10 +165,9 @@ def with_bit_widths(
         4 or 2: layers whose weights become narrower, symmetric with a scale for each output
         channel.
     samples : iterable of mapping, optional
-        Calibration inputs, held in memory. With them narrow weights are rounded so that the error
-        of one is made up for by the others, layer after layer.
-    corrects_biases : bool
-        Whether, with ``samples``, biases take the mean error of each output channel back out.
+        Calibration inputs, held in memory. With them the weights of layers that read narrow
+        inputs, or have narrow weights, are fitted anew and their biases corrected, layer after
+        layer (:mod:`edgekit.converters.quantization.refinement`).
 
     Raises
     ------
@@ -185,7 +184,7 @@ def with_bit_widths(
     rewritten = _rewritten(graph, narrow, _checked(graph, weight_bits or {}))
     if samples is None:
         return rewritten
-    return refined(graph, rewritten, samples, corrects_biases=corrects_biases)
+    return refined(graph, rewritten, samples)
 
 
 def _of_groups(graph: Graph, widths: Mapping[str, Width]) -> dict[str, Width]:

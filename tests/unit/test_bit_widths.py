@@ -244,13 +244,6 @@ def test_wider_types_and_calibration_come_nearer(
     refined = with_bit_widths(graph, {}, weights, samples=samples_of(graph, 16))
     nearer = sqnr_db(exact, outputs(refined, batches)) - sqnr_db(exact, outputs(plain, batches))
     assert nearer > 0.5
-    rounded = with_bit_widths(
-        graph, {}, weights, samples=samples_of(graph, 2), corrects_biases=False
-    )
-    for node in graph.nodes:
-        if node.op.endswith("conv2d"):
-            before, after = (made.tensors[node.inputs[2]] for made in (plain, rounded))
-            assert np.array_equal(before.data, after.data)
 
 
 @pytest.mark.parametrize("bits", [4, 2])

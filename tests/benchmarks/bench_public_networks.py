@@ -3,7 +3,7 @@
 The networks come without labels. What is compared is the class, and every output; images are those
 of :mod:`tests.benchmarks.natural_images`. Peak bytes are those of activations and scratch, in whole
 layers or in patches, the input streamed where there are patches. Bit operations are of the whole
-network, as expected from the outlier patches of the calibration images::
+network, as expected from "outliers", the share of the calibration images' patches with 8 bits::
 
     PYTHONPATH=scripts python -m tests.benchmarks.bench_public_networks vww [--images 64]
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,6 @@ from tests.benchmarks.image_classifiers import Floats
 from tests.benchmarks.mixed_plans import (
     DSP,
     Made,
-    Row,
     Study,
     deep_stage,
     output_of,
@@ -85,6 +84,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="images that are compared")
     parser.add_argument("--calibration", type=int, default=32, help="images for calibration")
     parser.add_argument("--patch", default="3x3", help="grid of the plans in patches")
+    parser.add_argument("--only", default="", help="plans with this in their name, not all")
     arguments = parser.parse_args()
     whole = stored_network(Path(os.environ["EDGEKIT_ASSETS"], NETWORKS[arguments.network]))
     size = max(whole.tensors[whole.inputs[0]].static_shape)
@@ -100,15 +100,19 @@ def main() -> None:
         f"outputs of int8 from {exact.min():.3g} to {exact.max():.3g}, patches {grid.text} up to "
         f"{short_name(grid.last)}\n"
     )
-    head = f"plan | same class | in best {BEST} of int8 | mean | worst | peak bytes | bit operations | s"
-    print(f"| {head} |\n|{'---|' * 8}")
-    for row in _rows(study, grid):
+    head = f"plan | outliers | same class | in best {BEST} of int8 | mean | worst"
+    print(f"| {head} | peak bytes | bit operations | s |\n|{'---|' * 9}")
+    for name, make in _plans(study, grid):
+        if arguments.only not in name:
+            continue
+        row = study.row(name, make)
         like = likeness(exact, outputs_of(row.graph, inputs))
         bits = bit_operations_of(row.graph, row.outlier_share).expected
         best = f"{like.among_best:.1%}" if exact.shape[1] > BEST else ""
         print(
-            f"| {row.name} | {like.agreement:.1%} | {best} | {like.mean:.3g} | {like.worst:.3g} "
-            f" | {row.peak_bytes:,} | {bits / 1e6:,.0f} M | {row.seconds:.0f} |",
+            f"| {row.name} | {row.outlier_share:.0%} | {like.agreement:.1%} | {best} "
+            f"| {like.mean:.3g} | {like.worst:.3g} | {row.peak_bytes:,} | {bits / 1e6:,.0f} M "
+            f"| {row.seconds:.0f} |",
             flush=True,
         )
 
@@ -149,7 +153,8 @@ def likeness(exact: Floats, found: Floats) -> Likeness:
     )
 
 
-def _rows(study: Study, grid: PatchGrid) -> Iterator[Row]:
+def _plans(study: Study, grid: PatchGrid) -> Iterator[tuple[str, Callable[[], Made]]]:
+    """Yield names of plans and how they are made."""
     whole = study.whole
 
     def layers(lambda_: float, weights: int) -> Made:
@@ -159,21 +164,17 @@ def _rows(study: Study, grid: PatchGrid) -> Iterator[Row]:
         low = study.narrow(lambda_, fixed=output_of(whole, grid.last))
         return study.selective(low, grid, PHI, static=static)
 
-    for weights in (8, 4):
-        for lambda_ in (1.0, *LAMBDAS):
-            bits = "4-bit weights" if weights == 4 else "int8"
-            name = bits if lambda_ == 1.0 else f"{bits}, widths, lambda {lambda_}"
-            if (weights, lambda_) == (8, 1.0):
-                yield study.row(name, lambda: (whole, False, 0.0))
-            else:
-                yield study.row(name, partial(layers, lambda_, weights))
-    cut = split_into_patches(whole, grid)
-    yield study.row(f"int8, {grid.text} patches", lambda: (cut, True, 0.0))
+    yield "int8", lambda: (whole, False, 0.0)
+    for lambda_ in LAMBDAS:
+        yield f"widths, lambda {lambda_}", partial(layers, lambda_, 8)
+    yield "4-bit weights", partial(layers, 1.0, 4)
+    for lambda_ in LAMBDAS:
+        yield f"4-bit weights, widths, lambda {lambda_}", partial(layers, lambda_, 4)
+    yield f"int8 in {grid.text} patches", lambda: (split_into_patches(whole, grid), True, 0.0)
     for lambda_ in LAMBDAS[1:]:
-        for static in (False, True):
-            when = "once" if static else "at run time"
+        for static, when in ((False, "at run time"), (True, "once")):
             name = f"{grid.text} patches, lambda {lambda_}, chosen {when}"
-            yield study.row(name, partial(chosen, lambda_, static))
+            yield name, partial(chosen, lambda_, static)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,20 @@ def is_packed(view: OpView, kernels: KernelSet) -> bool:
 
 
 def packed_bytes(view: OpView, window: Window, groups: int, kernels: KernelSet) -> int:
+    """Return what ``ek_conv2d_packed`` needs.
+
+    DSP kernels: patches as ``ek_conv2d_s8`` does; of whole fours of packed channels, none is
+    collected in bytes.
+    """
+    if kernels is not KernelSet.CORTEX_M_DSP:
+        return _blocks_bytes(view, window, groups)
+    x = view.input(0)
+    channels, taps = x.static_shape[3] // groups, window.kernel[0] * window.kernel[1]
+    is_direct = channels % 4 == 0 and (x.dtype.is_packed or _reads_words(view))
+    return 8 * taps * channels if is_direct else patches_bytes(taps, channels, kernels)
+
+
+def _blocks_bytes(view: OpView, window: Window, groups: int) -> int:
     """Return the bytes in which some pixels are unpacked, multiplied and packed.
 
     Their patches, filled up to words for each group, unless the pixels of an int8 image are
@@ -124,8 +138,7 @@ def packed_bytes(view: OpView, window: Window, groups: int, kernels: KernelSet) 
     taps = window.kernel[0] * window.kernel[1]
     depth = channels if is_direct else -(-taps * channels // 4) * 4
     pixels = min(max(_PATCHES_BYTES // (groups * depth) // 4 * 4, 4), _MOST_PIXELS)
-    reads_words = kernels is KernelSet.CORTEX_M_DSP and depth % 4 == 0
-    multiplied = 8 * depth if reads_words else patches_bytes(1, depth, kernels)
+    multiplied = patches_bytes(1, depth, KernelSet.PORTABLE)
     unpacked = 0 if is_direct else groups * depth
     results = y.static_shape[3] if y.dtype.is_packed else 0
     return multiplied + pixels * (unpacked + results)

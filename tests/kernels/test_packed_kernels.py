@@ -19,7 +19,7 @@ from edgekit.native import has_library
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.runtime.lowering import SCRATCH, KernelCall
 from edgekit.runtime.lowering.call import Field
-from edgekit.runtime.lowering.weighted import weights_in_order
+from edgekit.runtime.lowering.weighted import lifted_channels, weights_in_order
 from edgekit.runtime.native_kernels import bind, scratch_bytes
 from tests.kernels.test_native import Guarded, Kernels, kernels
 
@@ -163,6 +163,13 @@ class Convolution:
     output_bits: int
     weight_bits: int
     weights: Bytes
+    matrix: Values
+    """Of shape (output channels, depth), as int8."""
+
+    def channels(self, kernels: KernelSet) -> npt.NDArray[np.int32]:
+        """Return rows of channels as kernels read them that convolve all channels."""
+        rows = np.asarray(self.fields["channels"], np.int32)
+        return lifted_channels(rows, self.matrix, self.input_bits, kernels)
 
 
 @st.composite
@@ -176,6 +183,7 @@ def convolutions(
     taps = number(fields, "kernel_height") * number(fields, "kernel_width")
     if depthwise:
         weights = drawn(data, (taps, outputs), weight_bits)
+        matrix = weights.T
         stored = pack(weights, weight_bits)
     else:
         groups = number(fields, "groups")
@@ -197,7 +205,7 @@ def convolutions(
     }
     shape = tuple(number(fields, name) for name in ("batches", "input_height", "input_width"))
     values = drawn(data, (*shape, channels), input_bits)
-    return Convolution(fields, values, input_bits, output_bits, weight_bits, stored)
+    return Convolution(fields, values, input_bits, output_bits, weight_bits, stored, matrix)
 
 
 def convolved(
@@ -218,6 +226,8 @@ def convolved(
     packed: dict[str, Field] = {**fields, "weights": case.weights}
     packed |= {"input_bits": case.input_bits, "output_bits": output_bits}
     packed["weight_bits"] = case.weight_bits
+    if name == "conv2d":
+        packed["channels"] = case.channels(kernels[0])
     found = run(
         library, f"ek_{name}_packed", packed, {"input": given}, expected.size, in_place=in_place
     )
@@ -279,7 +289,7 @@ def poolings(draw: st.DrawFn) -> tuple[dict[str, Field], Values, int]:
     names = ("output_channels", "groups", "input_channels")
     sizes = {name: value for name, value in fields.items() if name not in names}
     heads = ("batches", "input_height", "input_width")
-    channels, bits = number(fields, "input_channels"), draw(BITS)
+    channels, bits = number(fields, "input_channels"), draw(st.sampled_from([4, 2]))
     low, high = activation_range(draw, bits)
     ordered: dict[str, Field] = {
         **{name: sizes.pop(name) for name in heads},
@@ -307,7 +317,7 @@ def test_pooling_equals_that_of_int8(
         library, f"ek_{name}_s8", fields, {"input": values.view(np.uint8)}, int(np.prod(shape))
     )
     expected = pack(plain.view(np.int8).reshape(shape), bits).reshape(-1)
-    packed = {**fields, "input_bits": bits, "output_bits": bits}
+    packed: dict[str, Field] = {**fields, "value_bits": bits}
     found = run(library, f"ek_{name}_packed", packed, {"input": pack(values, bits)}, expected.size)
     np.testing.assert_array_equal(found, expected)
 

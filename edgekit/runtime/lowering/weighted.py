@@ -93,6 +93,28 @@ def channels_in_order(
     return np.ascontiguousarray(blocks.reshape(-1, 4, 3).transpose(0, 2, 1)).reshape(-1, 3)
 
 
+def lifted_channels(
+    rows: npt.NDArray[np.int32], matrix: npt.NDArray[np.int8], bits: int, kernels: KernelSet
+) -> npt.NDArray[np.int32]:
+    """Return rows of channels with the biases of a convolution's packed input.
+
+    DSP kernels multiply packed values as numbers that are not negative: ``2**(bits - 1)`` more.
+
+    Parameters
+    ----------
+    rows : array of int32, shape (channels, 3)
+    matrix : array of int8, shape (channels, depth)
+    bits : int
+        Of a value of the input.
+    kernels : KernelSet
+    """
+    if bits == 8 or kernels is not KernelSet.CORTEX_M_DSP:
+        return rows
+    lifted = rows.copy()
+    lifted[:, 0] -= matrix.sum(axis=1, dtype=np.int32) << (bits - 1)
+    return lifted
+
+
 def depthwise_in_order(
     weights: npt.NDArray[np.int8], rows: npt.NDArray[np.int32], kernels: KernelSet
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
@@ -180,6 +202,7 @@ def _plain(
     groups = view.int_attr("groups", 1)
     settled, rows, simple = _settled(view, matrix)
     ordered = weights_in_order(settled, kernels, groups, stored_bits(view, kernels))
+    rows = lifted_channels(rows, settled, view.input(0).dtype.bits, kernels)
     table = channels_in_order(rows, kernels, groups)
     fields = _fields(view, _flat(window), simple, ordered, table)
     return _call(view, kernels, "ek_conv2d_s8", fields)

@@ -20,7 +20,6 @@ from edgekit.graph import Attr
 from edgekit.ops import cases, int8
 from edgekit.ops.broadcast import clamp
 from edgekit.ops.checks import FLOATS, PACKED, SMALL, require_dtype
-from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpCall, OpCase, OpSpec, OpView, QuantRule, TensorType
 from edgekit.ops.windows import (
     Window,
@@ -104,18 +103,6 @@ def _macs(view: OpView) -> int:
     return view.outputs[0].elements * kernel[0] * kernel[1]
 
 
-def _scratch_bytes(view: OpView, kernels: KernelSet) -> int:
-    """Return the bytes of one window of packed values and its result, some channels at a time."""
-    x = view.input(0)
-    if not x.dtype.is_packed:
-        return 0
-    kernel = pair_attr(view, "kernel")
-    return (kernel[0] * kernel[1] + 1) * min(_CHANNELS, x.static_shape[3])
-
-
-_CHANNELS = 16
-
-
 def _cases() -> Iterable[OpCase]:
     geometries: tuple[tuple[str, tuple[int, ...], dict[str, Attr]], ...] = (
         ("2x2", (1, 6, 4, 3), {"kernel": (2, 2), "strides": (2, 2)}),
@@ -159,7 +146,6 @@ SPECS = (
         name="max_pool2d",
         infer=_infer,
         reference=_max,
-        scratch_bytes=_scratch_bytes,
         quantization=QuantRule.SAME_SCALE,
         cases=_cases,
     ),
@@ -168,7 +154,6 @@ SPECS = (
         infer=_infer,
         reference=_average,
         macs=_macs,
-        scratch_bytes=_scratch_bytes,
         quantization=QuantRule.SAME_SCALE,
         cases=_average_cases,
     ),

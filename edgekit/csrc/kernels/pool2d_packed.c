@@ -1,90 +1,98 @@
-#include "packed_values.h"
-#include "plane.h"
+#include "packed_words.h"
 #include "pool_window.h"
 
-/* The window of one pixel is unpacked, some channels at a time, and pooled as an image. */
-enum { CHANNELS = 16 };
+#define EK_REDUCTION(NAME, BITS, IS_SUM)                                                           \
+    EK_APART void NAME(const uint8_t *from, int32_t step, int32_t bytes, int32_t pixels,           \
+                       int32_t results[EK_WORD_CHANNELS]) {                                        \
+        ek_reduce_fields(from, step, bytes, pixels, BITS, IS_SUM, results);                        \
+    }
+EK_REDUCTION(add_4, 4, 1)
+EK_REDUCTION(add_2, 2, 1)
+EK_REDUCTION(greatest_4, 4, 0)
+EK_REDUCTION(greatest_2, 2, 0)
 
-/* Unpacks the taps of a window that lie inside the image. */
-static void unpack_window(const ek_pool2d_packed_params *params, const uint8_t *image,
-                          const ek_window *at, int32_t first, int32_t channels, int8_t *to) {
+typedef void reduction(const uint8_t *, int32_t, int32_t, int32_t, int32_t *);
+
+/* Reduces the taps of a window that lie inside the image; `image` begins at the channels. */
+EK_INLINED void reduce_window(const ek_pool2d_packed_params *params, const uint8_t *image,
+                              const ek_window *at, int32_t bytes, reduction *by_4, reduction *by_2,
+                              int32_t results[EK_WORD_CHANNELS]) {
     const ek_pool2d_s8_params *base = &params->base;
-    const int32_t step = ek_values_bytes(base->channels, params->input_bits);
-    image += ek_values_bytes(first, params->input_bits);
+    const int32_t pixel_bytes = ek_values_bytes(base->channels, params->value_bits);
+    const int32_t column = at->left + at->first_column * base->dilation_width;
+    for (int32_t i = 0; i < EK_WORD_CHANNELS; i++) {
+        results[i] = 0;
+    }
     for (int32_t row = at->first_row; row < at->end_row; row++) {
         const int32_t line = (at->top + row * base->dilation_height) * base->input_width;
-        for (int32_t column = at->first_column; column < at->end_column; column++) {
-            const int32_t pixel = line + at->left + column * base->dilation_width;
-            ek_unpack(image + pixel * step, params->input_bits, channels, to);
-            to += channels;
+        const uint8_t *from = image + (line + column) * pixel_bytes;
+        const int32_t step = base->dilation_width * pixel_bytes;
+        const int32_t pixels = at->end_column - at->first_column;
+        if (params->value_bits == 4) {
+            by_4(from, step, bytes, pixels, results);
+        } else {
+            by_2(from, step, bytes, pixels, results);
         }
     }
 }
 
-typedef ek_status pooling(const ek_pool2d_s8_params *, const int8_t *, int8_t *);
+/* Divides sums of fields, which count from the lowest value. */
+static void divide(const ek_window *at, int32_t lowest, int32_t channels, int32_t *results) {
+    const int32_t rows = ek_greatest(at->end_row - at->first_row, 0);
+    const int32_t taps = rows * ek_greatest(at->end_column - at->first_column, 0);
+    for (int32_t i = 0; i < channels; i++) {
+        results[i] = ek_divided(results[i] + taps * lowest, ek_greatest(taps, 1));
+    }
+}
 
 /* One image. */
-EK_INLINED void pool(const ek_pool2d_packed_params *params, const uint8_t *image, int8_t *scratch,
-                     uint8_t *output, pooling *reduce) {
+EK_INLINED void pool(const ek_pool2d_packed_params *params, const uint8_t *image, uint8_t *output,
+                     reduction *by_4, reduction *by_2, int32_t is_sum) {
     const ek_pool2d_s8_params *base = &params->base;
-    const int32_t most = ek_least(CHANNELS, base->channels);
-    int8_t *results = scratch + base->kernel_height * base->kernel_width * most;
-    ek_pool2d_s8_params window = *base;
-    window.batches = window.output_height = window.output_width = 1;
-    window.stride_height = window.stride_width = 1;
-    window.dilation_height = window.dilation_width = 1;
-    window.pad_top = window.pad_left = 0;
+    const int32_t bits = params->value_bits, lowest = -1 - ek_highest(bits);
     for (int32_t y = 0; y < base->output_height; y++) {
         for (int32_t x = 0; x < base->output_width; x++) {
             const ek_window at = ek_window_at(base, y, x);
-            window.input_height = window.kernel_height = at.end_row - at.first_row;
-            window.input_width = window.kernel_width = at.end_column - at.first_column;
-            for (int32_t first = 0; first < base->channels; first += most) {
-                window.channels = ek_least(most, base->channels - first);
-                unpack_window(params, image, &at, first, window.channels, scratch);
-                (void)reduce(&window, scratch, results);
-                ek_pack(results, window.channels, params->output_bits,
-                        output + ek_values_bytes(first, params->output_bits));
+            for (int32_t first = 0; first < base->channels; first += EK_WORD_CHANNELS) {
+                const int32_t channels = ek_least(EK_WORD_CHANNELS, base->channels - first);
+                int32_t results[EK_WORD_CHANNELS];
+                int8_t bytes[EK_WORD_CHANNELS];
+                reduce_window(params, image + ek_values_bytes(first, bits), &at,
+                              ek_values_bytes(channels, bits), by_4, by_2, results);
+                if (is_sum) {
+                    divide(&at, lowest, channels, results);
+                }
+                for (int32_t i = 0; i < channels; i++) {
+                    bytes[i] = (int8_t)ek_clamp(results[i] + (is_sum ? 0 : lowest),
+                                                base->activation_min, base->activation_max);
+                }
+                ek_pack(bytes, channels, bits, output + ek_values_bytes(first, bits));
             }
-            output += ek_values_bytes(base->channels, params->output_bits);
+            output += ek_values_bytes(base->channels, bits);
         }
     }
 }
 
 EK_INLINED ek_status pool_all(const ek_pool2d_packed_params *params, const void *input,
-                              void *scratch, void *output, pooling *reduce) {
+                              void *output, reduction *by_4, reduction *by_2, int32_t is_sum) {
     const ek_pool2d_s8_params *base = &params->base;
+    const int32_t pixel_bytes = ek_values_bytes(base->channels, params->value_bits);
     const uint8_t *from = input;
     uint8_t *to = output;
     for (int32_t batch = 0; batch < base->batches; batch++) {
-        pool(params, from, scratch, to, reduce);
-        from += base->input_height * base->input_width *
-                ek_values_bytes(base->channels, params->input_bits);
-        to += base->output_height * base->output_width *
-              ek_values_bytes(base->channels, params->output_bits);
+        pool(params, from, to, by_4, by_2, is_sum);
+        from += base->input_height * base->input_width * pixel_bytes;
+        to += base->output_height * base->output_width * pixel_bytes;
     }
     return EK_STATUS_OK;
 }
 
-static size_t pool_bytes(const ek_pool2d_s8_params *base) {
-    return (size_t)((base->kernel_height * base->kernel_width + 1) *
-                    ek_least(CHANNELS, base->channels));
-}
-
 ek_status ek_average_pool2d_packed(const ek_pool2d_packed_params *params, const void *input,
-                                   void *scratch, void *output) {
-    return pool_all(params, input, scratch, output, ek_average_pool2d_s8);
-}
-
-size_t ek_average_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params) {
-    return pool_bytes(&params->base);
+                                   void *output) {
+    return pool_all(params, input, output, add_4, add_2, 1);
 }
 
 ek_status ek_max_pool2d_packed(const ek_pool2d_packed_params *params, const void *input,
-                               void *scratch, void *output) {
-    return pool_all(params, input, scratch, output, ek_max_pool2d_s8);
-}
-
-size_t ek_max_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params) {
-    return pool_bytes(&params->base);
+                               void *output) {
+    return pool_all(params, input, output, greatest_4, greatest_2, 0);
 }

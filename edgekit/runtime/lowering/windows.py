@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgekit.ops import int8
 from edgekit.ops.checks import SMALL
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import is_nchw, pair_attr, window_of
-from edgekit.runtime.lowering.call import SCRATCH, Field, KernelCall, no_kernel, require_types
-from edgekit.runtime.lowering.packed import with_bits
-
-_FUNCTIONS = {"average_pool2d": "ek_average_pool2d_s8", "max_pool2d": "ek_max_pool2d_s8"}
+from edgekit.runtime.lowering.call import Field, KernelCall, no_kernel, require_types
 
 
 def window_fields(view: OpView, kernel: tuple[int, int], groups: int) -> dict[str, int]:
@@ -62,8 +57,10 @@ def pool2d(view: OpView) -> tuple[KernelCall, ...]:
         "activation_min": low,
         "activation_max": high,
     }
-    names = view.input(0).name, view.outputs[0].name
-    made = KernelCall(_FUNCTIONS[view.node.op], "ek_pool2d_s8_params", fields, names)
-    if not view.input(0).dtype.is_packed:
-        return (made,)
-    return (with_bits(view, replace(made, arguments=(names[0], SCRATCH, names[1]))),)
+    x, names = view.input(0), (view.input(0).name, view.outputs[0].name)
+    function = f"ek_{view.node.op}_{'packed' if x.dtype.is_packed else 's8'}"
+    if not x.dtype.is_packed:
+        return (KernelCall(function, "ek_pool2d_s8_params", fields, names),)
+    own: dict[str, Field] = {f"base.{name}": field for name, field in fields.items()}
+    own["value_bits"] = x.dtype.bits
+    return (KernelCall(function, "ek_pool2d_packed_params", own, names),)

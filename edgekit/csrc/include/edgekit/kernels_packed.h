@@ -64,17 +64,13 @@ EK_KERNEL ek_status ek_fully_connected_packed(const ek_fully_connected_s8_params
 
 typedef struct ek_pool2d_packed_params {
     ek_pool2d_s8_params base;
-    int32_t input_bits;
-    int32_t output_bits;
+    int32_t value_bits; /* 4 or 2, of input and output */
 } ek_pool2d_packed_params;
 
-/* Scratch memory: (kernel height * kernel width + 1) * the least of 16 and the channels. */
 EK_KERNEL ek_status ek_average_pool2d_packed(const ek_pool2d_packed_params *params,
-                                             const void *input, void *scratch, void *output);
-EK_KERNEL size_t ek_average_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params);
+                                             const void *input, void *output);
 EK_KERNEL ek_status ek_max_pool2d_packed(const ek_pool2d_packed_params *params, const void *input,
-                                         void *scratch, void *output);
-EK_KERNEL size_t ek_max_pool2d_packed_scratch_bytes(const ek_pool2d_packed_params *params);
+                                         void *output);
 
 /* Both operands have the output's shape, pixels by channels; dims and strides of "base" are not
  * read. In place over an operand whose pixels have as many bytes as the output's. */
@@ -109,8 +105,8 @@ typedef struct ek_reduce_sum_packed_params {
     int32_t batches;
     int32_t pixels;
     int32_t channels;
-    int32_t input_bits;
-    int32_t bias; /* minus the input's zero point times the number of pixels */
+    int32_t input_bits; /* 4 or 2 */
+    int32_t bias;       /* minus the input's zero point times the number of pixels */
     int32_t multiplier;
     int32_t shift;
     int32_t output_zero_point;

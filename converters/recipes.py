@@ -66,9 +66,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         run patch by patch. ``auto`` does what fits.
     stream_input : bool
         Firmware: the input is handed over patch by patch and lies in no memory.
-    mixed : {'off', 'widths', 'static', 'runtime'}
+    mixed : {'off', 'auto', 'widths', 'static', 'runtime'}
         Firmware: activations of 4 and 2 bits, chosen by entropy and bit operations; with
-        ``static`` and ``runtime`` patches with outliers keep 8 bits.
+        ``static`` and ``runtime`` patches with outliers keep 8 bits. ``auto`` takes int8 or fewer
+        bits, whatever is predicted to be faster and fits.
     mixed_lambda : float
         0 to 1: how much entropy counts against bit operations.
     mixed_phi : float
@@ -115,7 +116,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dim: dict[str, int] = {}
     patch: str = "auto"
     stream_input: bool = False
-    mixed: Literal["off", "widths", "static", "runtime"] = "off"
+    mixed: Literal["off", "auto", "widths", "static", "runtime"] = "off"
     mixed_lambda: float = 0.9
     mixed_phi: float = 0.98
     mixed_weights: Literal[8, 4] = 8
@@ -139,7 +140,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if not 0.0 <= self.mixed_lambda <= 1.0:
             raise ValueError("mixed_lambda must be between 0 and 1")
         if self.mixed == "off" and self.mixed_weights != 8:
-            raise ValueError("mixed_weights needs mixed: widths, static or runtime")
+            raise ValueError("mixed_weights needs mixed: auto, widths, static or runtime")
         if not 0.0 < self.mixed_phi <= 1.0:
             raise ValueError("mixed_phi must be above 0 and at most 1")
         for name, size in self.dim.items():

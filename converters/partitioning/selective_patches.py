@@ -83,7 +83,8 @@ def split_selectively(high: Graph, low: Graph, grid: PatchGrid, choice: Choice) 
     Raises
     ------
     UsageError
-        If the graphs are not two forms of one network, or the grid or choice does not fit it.
+        If the graphs are not two forms of one network, or the grid or choice does not fit it, or
+        a patch does not compute the map that is tested.
     UnsupportedOpError
         If a layer of the stage cannot be computed in these parts.
     """
@@ -178,14 +179,16 @@ class _Maker:
         choice, nodes = self.choice, self.low.nodes
         tested = f"{choice.tested}@{index}"
         flag = f"{choice.tested}@outlier{index}"
-        place = next(i for i in range(begin, len(nodes)) if tested in nodes[i].outputs) + 1
+        places = [i + 1 for i in range(begin, len(nodes)) if tested in nodes[i].outputs]
+        if not places:
+            raise UsageError(f"{choice.tested} is not computed in patch {index}: test another map")
         # A whole number of elements: a share that is one of them to the last bit counts as it.
         most = int(choice.most_share * self.low.tensors[tested].elements + 1e-6)
         attrs: dict[str, Attr] = {"low": choice.low, "high": choice.high, "most": most}
         self.low.tensors[flag] = Tensor(flag, (1,), DType.UINT8, TensorKind.ACTIVATION)
         name = f"test {choice.tested}@{index}"
         where = f"outliers of {choice.tested}"
-        nodes.insert(place, Node(name, "outlier_test", (tested,), (flag,), attrs, where))
+        nodes.insert(places[0], Node(name, "outlier_test", (tested,), (flag,), attrs, where))
         return flag
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from edgekit.converters.partitioning.patch_builder import own_needs, parts_of
 from edgekit.converters.partitioning.patch_search import live_peak_bytes
-from edgekit.converters.partitioning.patches import PatchGrid
+from edgekit.converters.partitioning.patches import PatchGrid, stage_length
+from edgekit.converters.partitioning.receptive_fields import Region
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.cost.bit_operations import node_bit_operations
 from edgekit.errors import EdgekitError, UnsupportedOpError, UsageError
@@ -44,7 +46,7 @@ class Work:
     expected: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SelectiveCost:
     """What a grid and tiles cost.
 
@@ -55,6 +57,8 @@ class SelectiveCost:
     peak_bytes : int
         Largest sum of live bytes, scratch memory included, whatever is chosen.
     macs, bit_operations : Work
+    graph : Graph
+        In these patches.
     """
 
     grid: PatchGrid
@@ -62,6 +66,7 @@ class SelectiveCost:
     peak_bytes: int
     macs: Work
     bit_operations: Work
+    graph: Graph
 
 
 def work_of(graph: Graph, work: Callable[[Node], int], outlier_share: float) -> Work:
@@ -111,7 +116,7 @@ def weigh_selectively(
     streamed = graph.inputs if grid.streamed else ()
     peak_bytes = live_peak_bytes(graph, kernels, streamed)
     macs, bits = macs_of(graph, outlier_share), bit_operations_of(graph, outlier_share)
-    return SelectiveCost(grid, choice, peak_bytes, macs, bits)
+    return SelectiveCost(grid, choice, peak_bytes, macs, bits, graph)
 
 
 def smallest_tiles(
@@ -146,20 +151,29 @@ def smallest_tiles(
     return min(found, key=lambda cost: (cost.peak_bytes, cost.macs.expected))
 
 
+LowOf = Callable[[str], Graph | None]
+"""From the end of a stage to the graph of few bits; None where nothing in it becomes narrower."""
+
+
 def search_selectively(
     high: Graph,
-    low: Graph,
+    low_of: LowOf,
     grids: Iterable[PatchGrid],
     choice: Choice,
     kernels: KernelSet,
     *,
     outlier_share: float,
-) -> list[SelectiveCost]:
-    """Return the grids and tiles that no other beats in peak and expected bit operations.
+    budget_bytes: int,
+    most_macs: int,
+) -> SelectiveCost | None:
+    """Return the grid and tiles with the least work that meet a budget.
+
+    They are tried by foreseen work, the least first, until one fits.
 
     Parameters
     ----------
-    high, low : Graph
+    high : Graph
+    low_of : callable
     grids : iterable of PatchGrid
         Those that cannot be computed in parts, or keep rows, are left out.
     choice : Choice
@@ -168,23 +182,76 @@ def search_selectively(
         Whose scratch memory counts.
     outlier_share : float
         Share of the patches that are of high precision.
+    budget_bytes : int
+        Most live bytes.
+    most_macs : int
+        Most multiply-accumulates of the network at worst, the test's apart: bytes are not bought
+        with unlimited work.
 
     Returns
     -------
-    list of SelectiveCost
-        By peak, the smallest last; empty where nothing can be.
+    SelectiveCost or None
+        Where nothing meets the budget, the smallest of what was weighed; None where nothing can be
+        cut with as few multiply-accumulates.
     """
-    found: list[SelectiveCost] = []
-    for grid in (grid for grid in grids if not grid.cached):
+    smallest: SelectiveCost | None = None
+    floors: dict[PatchGrid, int] = {}
+    for grid, tiles in _by_work(high, low_of, grids, outlier_share, most_macs):
+        low = low_of(grid.last)
+        assert low is not None  # its grids are left out
+        if grid not in floors:
+            floors[grid] = _floor_bytes(high, low, grid, kernels)
+        if floors[grid] > budget_bytes and smallest and floors[grid] >= smallest.peak_bytes:
+            continue
+        chosen = replace(choice, tiles=tiles)
+        cost = weigh_selectively(high, low, grid, chosen, kernels, outlier_share)
+        if cost.peak_bytes <= budget_bytes:
+            return cost
+        if smallest is None or cost.peak_bytes < smallest.peak_bytes:
+            smallest = cost
+    return smallest
+
+
+def _by_work(
+    high: Graph, low_of: LowOf, grids: Iterable[PatchGrid], outlier_share: float, most_macs: int
+) -> list[tuple[PatchGrid, tuple[int, int]]]:
+    """Return grids and tiles within the limit by their expected multiply-accumulates."""
+    found: list[tuple[float, PatchGrid, tuple[int, int]]] = []
+    for grid in (grid for grid in grids if not grid.cached and low_of(grid.last) is not None):
         for tiles in TILES:
-            chosen = replace(choice, tiles=tiles)
             try:
-                found.append(weigh_selectively(high, low, grid, chosen, kernels, outlier_share))
+                low = _macs_in_parts(high, grid, grid.rows, grid.columns)
+                tiled = _macs_in_parts(high, grid, grid.rows * tiles[0], grid.columns * tiles[1])
             except UnsupportedOpError:
-                continue
-    found.sort(key=lambda cost: (cost.peak_bytes, cost.bit_operations.expected))
-    front: list[SelectiveCost] = []
-    for cost in found:
-        if not front or cost.bit_operations.expected < front[-1].bit_operations.expected:
-            front.append(cost)
-    return front[::-1]
+                break
+            if max(low, tiled) > most_macs:
+                break  # finer tiles compute more twice
+            found.append(((1 - outlier_share) * low + outlier_share * tiled, grid, tiles))
+    found.sort(key=lambda one: one[0])
+    return [(grid, tiles) for _, grid, tiles in found]
+
+
+def _macs_in_parts(graph: Graph, grid: PatchGrid, rows: int, columns: int) -> int:
+    """Return the multiply-accumulates of a network whose stage is cut into as many parts."""
+    count = stage_length(graph, grid)
+    stage, rest = graph.nodes[:count], graph.nodes[count:]
+    macs = {node.outputs[0]: spec_of(node).macs(OpView.of(graph, node)) for node in graph.nodes}
+    whole = Region.whole(graph.tensors[stage[-1].outputs[0]])
+    areas: dict[str, int] = {}
+    parts = parts_of(whole, min(rows, whole.height), min(columns, whole.width))
+    for patch in own_needs(graph, stage, parts):
+        for name, region in patch.made.items():
+            areas[name] = areas.get(name, 0) + region.height * region.width
+    total = sum(macs[node.outputs[0]] for node in rest)
+    for node in stage:
+        name = node.outputs[0]
+        if macs[name]:
+            image = Region.whole(graph.tensors[name])
+            total += macs[name] * areas.get(name, 0) // (image.height * image.width)
+    return total
+
+
+def _floor_bytes(high: Graph, low: Graph, grid: PatchGrid, kernels: KernelSet) -> int:
+    """Return the peak without any outlier patch: no tiles need less."""
+    graph = split_selectively(high, low, grid, Choice(always=frozenset()))
+    return live_peak_bytes(graph, kernels, graph.inputs if grid.streamed else ())

@@ -63,12 +63,13 @@ Examples:
 )
 @click.option(
     "--mixed",
-    type=click.Choice(["off", "widths", "static", "runtime"]),
-    help="Firmware: activations of 4 and 2 bits; static, runtime: outlier patches keep 8. [off]",
+    type=click.Choice(["off", "auto", "widths", "static", "runtime"]),
+    help="Firmware: activations of 4 and 2 bits; auto: where that is faster; static, runtime: "
+    "outlier patches keep 8. [off]",
 )
 @click.option("--mixed-lambda", type=float, metavar="X", help="Entropy against work. [0.9]")
 @click.option("--mixed-phi", type=float, metavar="X", help="Share without outliers. [0.98]")
-@click.option("--mixed-weights", type=int, metavar="8|4", help="Bits of convolutions' weights. [8]")
+@click.option("--mixed-weights", type=int, metavar="8|4", help="Bits of the weights of layers. [8]")
 @click.option("--memory", metavar="BYTES", help="Language models: hard limit, such as 2GiB.")
 @click.option("--context", type=int, metavar="N", help="Language models: tokens of a session.")
 @click.option("--sessions", type=int, metavar="N", help="Language models: at the same time. [1]")

@@ -27,6 +27,7 @@ from edgekit.fit import by_memory, check_fit, exceeded_memories, fit_hint, which
 from edgekit.package import Package, PackageContent, write_package
 from edgekit.package_files import check_replaceable
 from edgekit.package_manifest import ModelFacts
+from edgekit.pipeline.fastest_precision import fitting_by_fewer_bits, in_fastest_precision
 from edgekit.pipeline.firmware_files import FirmwareFiles, firmware_files
 from edgekit.pipeline.firmware_route import convert_for_firmware
 from edgekit.pipeline.inspect import graph_macs
@@ -159,7 +160,7 @@ def convert_recipe(
     step("planning memory")
     plan = plan_for(product, profile)
     if exceeded_memories(plan):
-        check_fit(plan, hint=_patch_hint(whole, plan, profile) or _hint(product, profile))
+        check_fit(plan, hint=_remedy(whole, product, plan, job))
     step("writing the package")
     firmware = FirmwareFiles()
     if profile.kind == "mcu":
@@ -276,6 +277,8 @@ def plan_for(product: Product, profile: DeviceProfile) -> Plan:
 def _narrowed_and_cut(product: Product, job: Job) -> tuple[Product, Patching | None]:
     """Return a product with fewer bits and in patches, where that is asked for or needed."""
     profile = job.profile
+    if job.recipe.mixed == "auto":
+        return in_fastest_precision(product, job, lambda one: plan_for(one, profile))
     if job.recipe.mixed != "off":
         product, patching = with_mixed_precision(product, job)
         if patching is not None:
@@ -287,6 +290,19 @@ def _has_room(product: Product, profile: DeviceProfile) -> bool:
     """Whether the arena as it is placed fits the memory that is computed in."""
     exceeded = exceeded_memories(plan_for(product, profile))
     return profile.working_memory not in (use.name for use in exceeded)
+
+
+def _remedy(whole: Product, product: Product, plan: Plan, job: Job) -> str:
+    """Return what would make a product fit: other patches, fewer bits, another device."""
+    profile = job.profile
+    remedies = [_patch_hint(whole, plan, profile), _narrow_hint(whole, job)]
+    return "\n".join(one for one in remedies if one) or _hint(product, profile)
+
+
+def _narrow_hint(whole: Product, job: Job) -> str:
+    if job.profile.kind != "mcu" or job.recipe.mixed != "off":
+        return ""
+    return fitting_by_fewer_bits(whole, job, lambda one: plan_for(one, job.profile))
 
 
 def _patch_hint(whole: Product, plan: Plan, profile: DeviceProfile) -> str:

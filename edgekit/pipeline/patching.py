@@ -118,15 +118,16 @@ def with_patches(
     else:
         choices = [asked_for(graph, recipe, kernels)]
     for choice in choices[:-1]:
-        made = _apply(product, choice, kernels)
+        made = in_patches(product, choice, kernels)
         if fits(made[0]):
             return made
-    return _apply(product, choices[-1], kernels) if choices else (product, None)
+    return in_patches(product, choices[-1], kernels) if choices else (product, None)
 
 
-def _apply(
+def in_patches(
     product: Product, choice: Patching, kernels: KernelSet
 ) -> tuple[Product, Patching | None]:
+    """Return a product in the patches of a choice; as it is where that has none."""
     grid, graph = choice.chosen.grid, product.graph
     if grid is None:
         return product, None
@@ -151,8 +152,8 @@ def patching_of(graph: Graph, choice: Patching, kernels: KernelSet) -> Patching:
 def smallest_with_patches(graph: Graph, profile: DeviceProfile) -> str:
     """Return what a user could do about a model that does not fit: empty where nothing helps."""
     front = search(graph, kernels_of(profile), streamed=True)
-    best = by_preference(front, _available_bytes(graph, profile))[0]
-    if best.grid is None or best.peak_bytes > _available_bytes(graph, profile):
+    best = by_preference(front, available_bytes(graph, profile))[0]
+    if best.grid is None or best.peak_bytes > available_bytes(graph, profile):
         return ""
     return (
         f"with --stream-input (your code hands the input over part by part) {best.grid.text} "
@@ -164,7 +165,7 @@ def _automatic(
     product: Product, profile: DeviceProfile, kernels: KernelSet, fits: Fits, *, streamed: bool
 ) -> list[Patching]:
     """Return the choices whose live bytes fit, the best first; none where whole layers do."""
-    graph, available = product.graph, _available_bytes(product.graph, profile)
+    graph, available = product.graph, available_bytes(product.graph, profile)
     whole = weigh(graph, None, kernels)
     if whole.peak_bytes <= available and not streamed and fits(product):
         return []
@@ -229,7 +230,7 @@ def _no_stage(graph: Graph, rows: int = 2, columns: int = 1) -> str:
     return f"patches: no layer that can be computed part by part has {rows}x{columns} pixels"
 
 
-def _available_bytes(graph: Graph, profile: DeviceProfile) -> int:
+def available_bytes(graph: Graph, profile: DeviceProfile) -> int:
     """Return what the arena may take: without constants, where these lie in the same memory."""
     available = profile.memory(profile.working_memory).available_bytes.integer
     home = profile.constants_memory or profile.working_memory

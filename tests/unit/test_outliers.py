@@ -18,6 +18,7 @@ from edgekit.converters.partitioning.patch_search import weigh
 from edgekit.converters.partitioning.patches import PatchGrid, split_into_patches
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.converters.partitioning.selective_search import (
+    SelectiveCost,
     Work,
     macs_of,
     search_selectively,
@@ -139,25 +140,60 @@ def test_tiles_are_taken_that_need_least_memory() -> None:
         assert best.peak_bytes <= other.peak_bytes
 
 
-def test_no_grid_and_tiles_on_the_front_beat_another() -> None:
-    graph, choice = network(), Choice(tested=FIRST)
-    grids = [replace(GRID, rows=rows, columns=2) for rows in (1, 2, 4)]
-    kept = replace(GRID, columns=1, cached=True)
-    front = search_selectively(graph, graph, [*grids, kept], choice, PORTABLE, outlier_share=0.2)
-    numbers = [(cost.peak_bytes, cost.bit_operations.expected) for cost in front]
-    assert numbers == sorted(numbers, key=lambda pair: -pair[0])
-    assert [work for _, work in numbers] == sorted(work for _, work in numbers)
-    assert len(set(numbers)) == len(numbers) > 1
-    for grid in grids:
-        one = weigh_selectively(graph, graph, grid, choice, PORTABLE, outlier_share=0.2)
-        assert any(
-            peak <= one.peak_bytes and work <= one.bit_operations.expected for peak, work in numbers
-        )
-        # eight bits by eight, whatever is chosen
-        assert (
-            one.bit_operations.worst
-            == 64 * convolutions(split_selectively(graph, graph, grid, choice), 0.2).worst
-        )
+GRIDS = [replace(GRID, rows=rows, columns=2) for rows in (1, 2, 4)]
+
+
+def searched(budget_bytes: int, most_macs: int) -> SelectiveCost | None:
+    graph, kept = network(), replace(GRID, columns=1, cached=True)
+    return search_selectively(
+        graph,
+        lambda _: graph,
+        [*GRIDS, kept],
+        Choice(tested=FIRST),
+        PORTABLE,
+        outlier_share=0.2,
+        budget_bytes=budget_bytes,
+        most_macs=most_macs,
+    )
+
+
+def weighed(grid: PatchGrid, tiles: tuple[int, int]) -> SelectiveCost:
+    graph, choice = network(), Choice(tiles, FIRST)
+    return weigh_selectively(graph, graph, grid, choice, PORTABLE, outlier_share=0.2)
+
+
+def test_the_search_takes_the_least_work_that_fits() -> None:
+    every = [weighed(grid, tiles) for grid in GRIDS for tiles in ((1, 1), (2, 1), (2, 2))]
+    for budget in sorted({cost.peak_bytes for cost in every}):
+        found = searched(budget, 10**9)
+        assert found is not None
+        assert found.peak_bytes <= budget
+        assert not found.grid.cached
+        fitting = [cost.macs.expected for cost in every if cost.peak_bytes <= budget]
+        assert found.macs.expected <= min(fitting) * 1.02  # foreseen as if tiles were all alike
+
+
+def test_where_nothing_fits_the_search_returns_the_smallest() -> None:
+    found = searched(1, 10**9)
+    assert found is not None
+    assert all(found.peak_bytes <= weighed(grid, (2, 2)).peak_bytes for grid in GRIDS)
+
+
+def test_bytes_are_not_bought_with_more_work_than_allowed() -> None:
+    tested = spec_of(network().nodes[0]).macs(OpView.of(network(), network().nodes[0]))
+    smallest = searched(1, 10**9)
+    assert smallest is not None
+    limit = smallest.macs.worst - 2 * tested
+    cheaper = searched(1, limit)
+    assert cheaper is not None
+    assert cheaper.macs.worst < smallest.macs.worst
+    assert searched(1, macs_of(network(), 0.0).worst - 1) is None
+
+
+def test_bit_operations_at_worst_are_those_of_eight_bits_by_eight() -> None:
+    for grid in GRIDS:
+        cost = weighed(grid, (1, 1))
+        assert cost.bit_operations.worst == 64 * convolutions(cost.graph, 0.2).worst
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.native import has_library
+from edgekit.ops import int8
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.runtime.lowering import SCRATCH, KernelCall
 from edgekit.runtime.lowering.call import Field
@@ -326,7 +327,8 @@ def test_pooling_equals_that_of_int8(
 @given(data=st.data())
 def test_sums_equal_those_of_int8(kernels: Kernels, data: st.DataObject) -> None:
     library = library_of(kernels)
-    shape = data.draw(st.integers(1, 40)), data.draw(CHANNELS)
+    pixels = st.one_of(st.integers(1, 40), st.integers(300, 330))
+    shape = data.draw(pixels), data.draw(CHANNELS)
     first_bits, second_bits, bits = (data.draw(BITS) for _ in range(3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     first, second = drawn(rng, shape, first_bits), drawn(rng, shape, second_bits)
@@ -391,3 +393,28 @@ def test_any_function_of_one_value_is_a_table(kernels: Kernels, data: st.DataObj
         inputs = {"input": given}
         over = run(library, "ek_lookup_packed", fields, inputs, expected.size, in_place=True)
         np.testing.assert_array_equal(over, expected)
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+@pytest.mark.parametrize("channels", [1, 5, 16, 21])
+def test_means_of_large_images_are_exact(kernels: Kernels, bits: int, channels: int) -> None:
+    library = library_of(kernels)
+    pixels, (low, high) = 22_000, bounds(bits)
+    values = drawn(np.random.default_rng(bits), (2, pixels, channels), bits)
+    values[0, :, 0], values[1, :, 0] = high, low
+    factor = int8.quantize_multipliers(2.0**-13)
+    fields: dict[str, Field] = {
+        "batches": 2,
+        "pixels": pixels,
+        "channels": channels,
+        "input_bits": bits,
+        "bias": 0,
+        "multiplier": int(factor.multiplier),
+        "shift": int(factor.shift),
+        "output_zero_point": 0,
+    }
+    packed = {"input": pack(values, bits)}
+    found = run(library, "ek_reduce_sum_packed", fields, packed, 2 * channels)
+    sums = values.sum(axis=1, dtype=np.int64)
+    expected = int8.multiply(sums, factor)
+    np.testing.assert_array_equal(found.view(np.int8).reshape(2, channels), expected)

@@ -74,12 +74,16 @@ static inline uint32_t ek_four_of_2(const uint8_t *from) {
     return ek_extended(bytes & 0x03030303u, 0x02020202u);
 }
 
+/* The field of one value. */
+static inline int32_t ek_field_at(const uint8_t *from, int32_t index, int32_t bits) {
+    const int32_t place = index * bits;
+    return (from[place >> 3] >> (place & 7)) & ((1 << bits) - 1);
+}
+
 /* One value. */
 static inline int8_t ek_value_at(const uint8_t *from, int32_t index, int32_t bits) {
-    const int32_t place = index * bits;
     const int32_t sign = ek_highest(bits) + 1;
-    const int32_t field = (from[place >> 3] >> (place & 7)) & (2 * sign - 1);
-    return (int8_t)((field ^ sign) - sign);
+    return (int8_t)((ek_field_at(from, index, bits) ^ sign) - sign);
 }
 
 /* Unpacks values from the begin of a byte on. */

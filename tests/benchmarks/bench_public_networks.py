@@ -16,6 +16,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="images that are compared")
     parser.add_argument("--calibration", type=int, default=32, help="images for calibration")
     parser.add_argument("--patch", default="3x3", help="grid of the plans in patches")
-    parser.add_argument("--only", default="", help="plans with this in their name, not all")
+    parser.add_argument("--only", default="*", help="pattern of the names of plans")
     arguments = parser.parse_args()
     whole = stored_network(Path(os.environ["EDGEKIT_ASSETS"], NETWORKS[arguments.network]))
     size = max(whole.tensors[whole.inputs[0]].static_shape)
@@ -103,7 +104,7 @@ def main() -> None:
     head = f"plan | outliers | same class | in best {BEST} of int8 | mean | worst"
     print(f"| {head} | peak bytes | bit operations | s |\n|{'---|' * 9}")
     for name, make in _plans(study, grid):
-        if arguments.only not in name:
+        if not fnmatch(name, arguments.only):
             continue
         row = study.row(name, make)
         like = likeness(exact, outputs_of(row.graph, inputs))

@@ -57,15 +57,17 @@ EK_APART void add_chunks(const ek_add_packed_params *params, const uint8_t *firs
     }
 }
 
+/* The values of all fields. */
+static const int8_t *values_of(int32_t bits) {
+    static const int8_t nibbles[FIELDS] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    static const int8_t quarters[] = {0, 1, -2, -1};
+    return bits == 4 ? nibbles : quarters;
+}
+
 /* What operands that have 4 or 2 bits both can sum up to: fields of the output, those of a field
  * of the second operand one after the other. */
 EK_APART void fill_table(const ek_add_packed_params *params, uint8_t *table) {
     const int32_t first_bits = params->first_bits, second_bits = params->second_bits;
-    int8_t first[FIELDS], second[FIELDS];
-    for (uint8_t field = 0; field < FIELDS; field++) {
-        first[field] = ek_value_at(&field, 0, first_bits);
-        second[field] = ek_value_at(&field, 0, second_bits);
-    }
     ek_binary_s8_params all = params->base;
     for (int32_t axis = 0; axis < EK_KERNEL_AXES; axis++) {
         all.dims[axis] = 1;
@@ -74,7 +76,7 @@ EK_APART void fill_table(const ek_add_packed_params *params, uint8_t *table) {
     all.dims[EK_KERNEL_AXES - 2] = 1 << second_bits;
     all.dims[EK_KERNEL_AXES - 1] = 1 << first_bits;
     all.first_strides[EK_KERNEL_AXES - 1] = all.second_strides[EK_KERNEL_AXES - 2] = 1;
-    (void)ek_add_s8(&all, first, second, (int8_t *)table);
+    (void)ek_add_s8(&all, values_of(first_bits), values_of(second_bits), (int8_t *)table);
     for (int32_t i = 0; i < 1 << (first_bits + second_bits); i++) {
         table[i] &= (uint8_t)((1 << params->output_bits) - 1);
     }

@@ -1,8 +1,8 @@
-"""Instructions of layers of 8, 4 and 2 bits: ``python -m tests.benchmarks.bench_packed_layers``.
+"""Instructions of narrow layers: ``python -m tests.benchmarks.bench_packed_layers [KIND ...]``.
 
 Kernels alone on random values, under QEMU on a Cortex-M4; each result is compared with that of the
-kernel of int8 on the same values. Weights have 8 bits. The ratios say what values below 8 bits cost
-in time for the memory that they save.
+kernel of int8 on the same values. The ratios say what values and weights below 8 bits cost in time
+for the memory that they save.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ from edgekit.emulators.qemu_board import machine_of, run_image
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.runtime.lowering import SCRATCH, KernelCall
 from edgekit.runtime.lowering.call import Field
-from edgekit.runtime.lowering.weighted import weights_in_order
+from edgekit.runtime.lowering.weighted import lifted_channels, weights_in_order
 from edgekit.runtime.native_kernels import scratch_bytes
 from tests.kernels.test_packed_kernels import bounds, drawn, pack
 
 CORE = CORES["cortex-m4"]
-BITS = (8, 4, 2)
+WIDTHS = {
+    "int8": (8, 8),
+    "4 bits": (4, 8),
+    "2 bits": (2, 8),
+    "4-bit weights": (8, 4),
+    "4 bits, 4-bit weights": (4, 4),
+}
+"""Bits of values and of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def window(layer: Layer, channels: Mapping[str, Field]) -> dict[str, Field]:
     }
 
 
-def fields_of(layer: Layer, bits: int) -> dict[str, Field]:
+def fields_of(layer: Layer, bits: int, weight_bits: int) -> dict[str, Field]:
     """Return what the kernel of int8 takes."""
     data = np.random.default_rng(1)
     low, high = bounds(bits)
@@ -115,21 +122,51 @@ def fields_of(layer: Layer, bits: int) -> dict[str, Field]:
     rows[:, 0] = data.integers(-1000, 1000, outputs)
     rows[:, 1] = data.integers(2**30, 2**31 - 1, outputs)
     rows[:, 2] = -9
-    depthwise = layer.kind == "depthwise_conv2d"
-    matrix = drawn(data, (outputs, layer.kernel**2 * (1 if depthwise else channels)), 8)
-    ordered = (
-        np.ascontiguousarray(matrix.T) if depthwise else weights_in_order(matrix, CORE.kernels)
-    )
+    matrix = matrix_of(layer, weight_bits)
     return {
         **window(layer, {"input_channels": channels, "output_channels": outputs}),
-        "groups": channels if depthwise else 1,
+        "groups": channels if layer.kind == "depthwise_conv2d" else 1,
         "input_zero_point": 0,
         "output_zero_point": 0,
         **stage,
         "simple_rescale": 1,
-        "weights": ordered.reshape(-1),
+        "weights": stored_weights(layer, matrix, 8),
         "channels": rows.reshape(-1),
     }
+
+
+def matrix_of(layer: Layer, bits: int) -> npt.NDArray[np.int8]:
+    """Return the layer's weights, a row for each channel of the output."""
+    inputs = 1 if layer.kind == "depthwise_conv2d" else layer.input_shape[2]
+    shape = layer.output_shape[2], layer.kernel**2 * inputs
+    return drawn(np.random.default_rng(2), shape, bits)
+
+
+def stored_weights(layer: Layer, matrix: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.int8]:
+    """Return weights as they lie in flash."""
+    if layer.kind == "depthwise_conv2d":
+        return pack(np.ascontiguousarray(matrix.T), bits).view(np.int8).reshape(-1)
+    return weights_in_order(matrix, CORE.kernels, bits=bits).reshape(-1)
+
+
+def own_fields(
+    layer: Layer, fields: Mapping[str, Field], bits: int, weight_bits: int
+) -> dict[str, Field]:
+    """Return what the kernel of packed values takes, beside or instead of that of int8."""
+    input_bits = layer.input_bits or bits
+    if layer.kind == "average_pool2d":
+        return {"value_bits": bits}
+    if layer.kind == "add":
+        height, width, channels = layer.output_shape
+        sizes = {"pixels": height * width, "channels": channels}
+        return {**sizes, "first_bits": bits, "second_bits": bits, "output_bits": bits}
+    matrix = matrix_of(layer, weight_bits)
+    own: dict[str, Field] = {"input_bits": input_bits, "output_bits": bits}
+    own |= {"weight_bits": weight_bits, "weights": stored_weights(layer, matrix, weight_bits)}
+    if layer.kind == "conv2d":
+        rows = np.asarray(fields["channels"], np.int32).reshape(-1, 3)
+        own["channels"] = lifted_channels(rows, matrix, input_bits, CORE.kernels).reshape(-1)
+    return own
 
 
 def literal(value: Field) -> str:
@@ -219,42 +256,43 @@ def run(
     return done.outputs[0][0], round(done.instructions)
 
 
-def compared(library: ctypes.CDLL, layer: Layer, bits: int) -> tuple[int, int]:
-    """Return instructions of the kernel of int8 and of the packed one on the same values."""
+def counted(library: ctypes.CDLL, layer: Layer, bits: int, weight_bits: int) -> int:
+    """Return instructions of a layer, whose result has to be that of the kernel of int8."""
     input_bits = layer.input_bits or bits
     names = ("first", "second") if layer.kind == "add" else ("input",)
     data = np.random.default_rng(0)
     values = {name: drawn(data, layer.input_shape, input_bits) for name in names}
-    fields = fields_of(layer, bits)
-    plain, before = run(
+    fields = fields_of(layer, bits, weight_bits)
+    plain, count = run(
         library, f"ek_{layer.kind}_s8", fields, values, int(np.prod(layer.output_shape))
     )
+    if bits == weight_bits == 8:
+        return count
     stored: npt.NDArray[np.int8] = np.frombuffer(plain, np.int8).reshape(layer.output_shape)
     expected = pack(stored, bits)
-    if bits == 8:
-        return before, before
-    own: dict[str, Field] = {f"{name}_bits": input_bits for name in names}
-    own["output_bits"] = bits
-    if layer.kind.endswith("conv2d"):
-        own["weight_bits"] = 8
-    if layer.kind == "add":
-        height, width, channels = layer.output_shape
-        own = {"pixels": height * width, "channels": channels, **own}
     packed = {name: pack(array, input_bits) for name, array in values.items()}
     function = f"ek_{layer.kind}_packed"
-    found, after = run(library, function, {**fields, **own}, packed, expected.nbytes)
+    own = own_fields(layer, fields, bits, weight_bits)
+    found, count = run(library, function, {**fields, **own}, packed, expected.nbytes)
     if found != expected.tobytes():
-        sys.exit(f"{layer.name}: {bits} bits differ from int8")
-    return before, after
+        sys.exit(f"{layer.name}: {bits} bits, weights of {weight_bits} bits differ from int8")
+    return count
 
 
 def main() -> None:
+    only = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         built = build_kernel_library(KernelSet.CORTEX_M_DSP, Path(folder), flags=("-O2",))
         library = ctypes.CDLL(str(built))
-        print("| layer | int8 | 4 bits | 2 bits |\n|---|---|---|---|")
+        print("| layer | " + " | ".join(WIDTHS) + " |\n|" + "---|" * (len(WIDTHS) + 1))
         for layer in LAYERS:
-            counts = [compared(library, layer, bits)[1] for bits in BITS]
+            if only and layer.kind not in only:
+                continue
+            counts = [
+                counted(library, layer, bits, weight_bits)
+                for bits, weight_bits in WIDTHS.values()
+                if weight_bits == 8 or layer.kind.endswith("conv2d")
+            ]
             cells = [f"{count:,} ({count / counts[0]:.2f}x)" for count in counts[1:]]
             print(f"| {layer.name} | {counts[0]:,} | " + " | ".join(cells) + " |", flush=True)
 

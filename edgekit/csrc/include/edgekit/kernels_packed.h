@@ -31,14 +31,20 @@ typedef struct ek_conv2d_packed_params {
 } ek_conv2d_packed_params;
 
 /* In place as ek_conv2d_s8, where also the bytes of a pixel are the same; scratch memory then has
- * the bytes of both functions.
+ * the bytes of both functions. In place: (kept rows of ek_conv2d_s8) * input width * bytes of a
+ * pixel.
  *
- * Some pixels at a time are unpacked and convolved as bytes. Let D = groups * (the depth of a
- * group, filled up to a multiple of four), or the input channels where an int8 image is read as it
- * lies (a kernel of 1 by 1, strides of one, no padding). P = 512 / D, rounded down to a multiple of
- * four, at least 4 and at most 16. Scratch memory: that of ek_conv2d_s8 for P pixels of D channels
- * and a kernel of 1 by 1; P * D unless the image is read as it lies; P * output channels unless
- * the output has 8 bits. In place: (kept rows of ek_conv2d_s8) * input width * bytes of a pixel. */
+ * Portable kernels unpack some pixels at a time and convolve them as bytes. Let D = groups * (the
+ * depth of a group, filled up to a multiple of four), or the input channels where an int8 image is
+ * read as it lies (a kernel of 1 by 1, strides of one, no padding). P = 512 / D, rounded down to a
+ * multiple of four, at least 4 and at most 16. Scratch memory: that of ek_conv2d_s8 for P pixels of
+ * D channels and a kernel of 1 by 1; P * D unless the image is read as it lies; P * output channels
+ * unless the output has 8 bits.
+ *
+ * DSP kernels multiply values of 4 and 2 bits as numbers that are not negative: each is
+ * 2**(input bits - 1) more than what is stored, and the bias of a channel is less by that times the
+ * sum of its weights. Scratch memory: that of ek_conv2d_s8, and where the channels of a group are
+ * whole fours of packed values 8 * depth. */
 EK_KERNEL ek_status ek_conv2d_packed(const ek_conv2d_packed_params *params, const void *input,
                                      void *scratch, void *output);
 EK_KERNEL size_t ek_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params);

@@ -139,12 +139,12 @@ EK_APART void finish_any(const target *to, int32_t done, const int32_t sums[8], 
 #define EK_ROUND(SUM)                                                                              \
     do {                                                                                           \
         const int32_t high = ek_high(SUM, multiplier);                                             \
-        SUM = ek_saturating_add(high + (high >> 31), half) >> shift;                               \
+        SUM = ek_saturating_add(high + (high >> 31), rounding) >> shift;                               \
     } while (0)
 #define EK_ROUND_4(A, B, C, D, CHANNEL)                                                            \
     do {                                                                                           \
         const int32_t multiplier = (CHANNEL)[1], shift = -(CHANNEL)[2];                            \
-        const int32_t half = ek_half_of(&to->stage, shift);                                        \
+        const int32_t rounding = ek_half_of(&to->stage, shift);                                        \
         EK_ROUND(A);                                                                               \
         EK_ROUND(B);                                                                               \
         EK_ROUND(C);                                                                               \

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.cli.language_options import terminal_text
@@ -130,6 +131,10 @@ def test_plan_and_report_show_the_memory(edgekit: Edgekit, package: Path, tmp_pa
     html = page.read_text()
     assert "tokens a second" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
+    np.savez(tmp_path / "image.npz", x=np.zeros(3))
+    answer = edgekit("report", package, "--input", tmp_path / "image.npz", "--out", page)
+    assert answer.code == 2
+    assert "leave out --input" in answer.err
 
 
 def test_inspect_says_what_a_file_is(edgekit: Edgekit, model: Path) -> None:

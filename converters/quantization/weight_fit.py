@@ -4,7 +4,8 @@ A layer behind narrow activations reads inputs with errors. Those of one place a
 those beside it and with the values themselves (a clipped range shrinks all large values alike), so
 that other weights come nearer to what the layer gave before: with exact inputs X, real inputs X~
 (both less their means) and weights W the least squared error has
-``V = W X X~' (X~ X~' + d)^-1``. The damping d pulls towards W.
+``V = W X X~' (X~ X~' + d)^-1``. The damping d pulls towards W, the more
+the fewer positions the sums are made of.
 
 Source: plain least squares; fitting the layers one after the other on inputs that the layers
 before have made inexact is done by Li et al., "GPTAQ: Efficient Finetuning-Free Quantization for
@@ -26,7 +27,9 @@ from edgekit.ops.spec import OpView
 from edgekit.ops.windows import pad_image, patches, window_of
 
 _DAMPING = 0.01
-"""Added to the diagonal of the matrix that is inverted, as a share of its mean."""
+_DAMPING_OF_FEW = 2.0
+"""Added to the diagonal of the matrix that is inverted, as a share of its mean: the first always,
+the second times the weights of a row to each position that the sums are made of."""
 _POSITIONS = 32_768
 """Positions of all samples together that the sums are made of, evenly spread."""
 
@@ -41,12 +44,15 @@ class InputMoments:
         Of the outer products of the inputs that it really gets.
     mixed : array of float64, shape (G, K, K)
         Of the outer products of these (rows) and of those that it would get exactly (columns).
+    count : int
+        Positions that the sums are made of.
     same : bool
         Whether both are equal in every element.
     """
 
     real: Real
     mixed: Real
+    count: int
     same: bool
 
 
@@ -75,9 +81,8 @@ def input_moments(twin: Node, exact: Progress, node: Node, rounded: Progress) ->
         real, mixed = real + turned @ got, mixed + turned @ wanted
         same = same and np.array_equal(wanted, got)
     means = sums[1][:, :, None] / count
-    return InputMoments(
-        real - means * sums[1][:, None, :], mixed - means * sums[0][:, None, :], same
-    )
+    real, mixed = real - means * sums[1][:, None, :], mixed - means * sums[0][:, None, :]
+    return InputMoments(real, mixed, count, same)
 
 
 def fitted(matrices: Real, moments: InputMoments) -> Real:
@@ -92,7 +97,8 @@ def fitted(matrices: Real, moments: InputMoments) -> Real:
     if moments.same:
         return matrices
     mean = np.einsum("gkk->gk", moments.real).mean(axis=1)
-    damping = np.maximum(_DAMPING * mean, np.finfo(np.float64).tiny * 1e6)
+    share = _DAMPING + _DAMPING_OF_FEW * matrices.shape[2] / moments.count
+    damping = np.maximum(share * mean, np.finfo(np.float64).tiny * 1e6)
     damped = moments.real + damping[:, None, None] * np.eye(matrices.shape[2])
     missed = (moments.mixed - moments.real) @ matrices.transpose(0, 2, 1)
     return matrices + np.linalg.solve(damped, missed).transpose(0, 2, 1)

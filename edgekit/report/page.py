@@ -45,8 +45,8 @@ def write_report(
     Raises
     ------
     UsageError
-        If the file cannot be written there, or the package has no patches that the input could
-        show, or takes another input.
+        If the file cannot be written there, or the package has no patches of two precisions that
+        an input could show, or takes another input.
     """
     return write_page(render(package, inputs), path)
 

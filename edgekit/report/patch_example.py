@@ -47,16 +47,16 @@ def package_example(package: Package, inputs: Mapping[str, Array] | None) -> Exa
     Raises
     ------
     UsageError
-        If an input does not fit the package, or the package has no patches to show on it.
+        If an input does not fit the package, or the package has no patches of two precisions.
     PackageError
         If the package is damaged.
     """
     if inputs is None:
         return _recorded(package)
-    if not patches_of(package.structure()):
+    if not any(patch.flag or patch.has_tiles for patch in patches_of(package.structure())):
         raise UsageError(
-            f"{package.root} runs its layers whole: a report needs no input for it; leave out "
-            "--input"
+            f"{package.root} has no patches of two precisions, which a report would show on an "
+            "input; leave out --input"
         )
     return example_of(package.graph(), inputs)
 

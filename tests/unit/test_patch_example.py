@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.converters.partitioning.patches import PatchGrid, patch_stages
+from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.errors import PackageError, UsageError
 from edgekit.graph import Graph
@@ -70,8 +70,12 @@ def test_without_either_the_report_says_how_to_get_one(tmp_path: Path) -> None:
     assert "edgekit report --input NPZ" in render(package)
 
 
-def test_whole_layers_take_no_input(tmp_path: Path) -> None:
-    package = package_of(tmp_path, network())
+@pytest.mark.parametrize("has_patches", [False, True])
+def test_layers_of_one_precision_take_no_input(tmp_path: Path, has_patches: bool) -> None:
+    graph = network()
+    if has_patches:
+        graph = split_into_patches(graph, PatchGrid(patch_stages(graph)[-1], 2, 2))
+    package = package_of(tmp_path, graph)
     with pytest.raises(UsageError, match="leave out --input"):
         render(package, image_of(network()))
 

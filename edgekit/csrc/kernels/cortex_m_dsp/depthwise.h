@@ -142,8 +142,9 @@ typedef struct ek_kernel_3x3 {
     int32_t shift;
 } ek_kernel_3x3;
 
+/* All of it but `half`. */
 static inline void ek_read_kernel(const ek_conv2d_s8_params *params, int32_t channel,
-                                  const ek_output_stage *stage, ek_kernel_3x3 *kernel) {
+                                  ek_kernel_3x3 *kernel) {
     const int8_t *weight = params->weights + channel;
     const int32_t *factor = params->channels + channel * EK_CHANNEL_FIELDS;
     const int32_t step = params->output_channels;
@@ -155,7 +156,6 @@ static inline void ek_read_kernel(const ek_conv2d_s8_params *params, int32_t cha
     }
     kernel->bias = factor[0];
     kernel->multiplier = factor[1];
-    kernel->half = ek_half_of(stage, -factor[2]);
     kernel->shift = -factor[2];
 }
 

@@ -6,15 +6,25 @@
  * more by `offset`; biases make up for it. Results then have their bits at the top of their byte,
  * where saturating to int8 clamps them to their own range. */
 
-/* Four channels, and what is in scratch memory. */
+/* Four channels, and what is the same for all of their rows. */
 typedef struct strip {
     ek_conv2d_s8_params block; /* of these channels, whose weights and results lie side by side */
-    int32_t first;             /* channel of the input */
-    int32_t is_usual;
+    ek_ring kept;
+    ek_inside inside;
     int32_t offset; /* -1: the ring is not yet filled */
     int8_t *weights;
-    int8_t *results; /* of a row */
+    int8_t *results;    /* of a row */
+    int32_t pitch;      /* of a channel in them */
+    int32_t input_step; /* bytes of a pixel */
+    int32_t output_step;
+    int32_t input_row; /* bytes of a row */
+    int32_t output_row;
+    int32_t is_clamped; /* beyond what packing does */
 } strip;
+
+static int32_t multiplier_of(const ek_conv2d_s8_params *base) {
+    return base->output_channels / base->input_channels;
+}
 
 static int32_t results_pitch(const ek_conv2d_s8_params *base) {
     return (base->output_width + 3) & ~3;
@@ -59,10 +69,11 @@ EK_APART void copy_fields_of_2(const uint8_t *from, int32_t step, int32_t count,
 }
 
 /* The strip's channels of a row of the image. */
-static void copy_row(const ek_conv2d_packed_params *params, const strip *at, const uint8_t *from,
-                     int32_t count, int16_t *to, int32_t pitch) {
-    const int32_t bits = params->input_bits, channels = at->block.input_channels;
-    const int32_t step = ek_values_bytes(params->base.input_channels, bits);
+static void copy_row(const strip *at, int32_t bits, const uint8_t *from, int16_t *to) {
+    const int32_t channels = at->block.input_channels, step = at->input_step;
+    const int32_t pitch = at->kept.pitch;
+    int32_t count = at->inside.right - at->inside.left;
+    to += at->inside.left;
     if (bits == 8) {
         ek_ring_copy((const int8_t *)from, step, channels, count, to, pitch);
     } else if (channels < EK_RING_CHANNELS || at->offset == 0) {
@@ -79,34 +90,49 @@ static void copy_row(const ek_conv2d_packed_params *params, const strip *at, con
 }
 
 /* Reads rows of the plane until all that windows of row `y` of the output reach are there. */
-static void read_rows(const ek_conv2d_packed_params *params, const strip *at,
-                      const ek_inside *inside, const uint8_t *image, int32_t y, ek_ring *kept) {
-    const ek_conv2d_s8_params *base = &params->base;
-    const int32_t row_bytes =
-        base->input_width * ek_values_bytes(base->input_channels, params->input_bits);
-    const int32_t end = ek_ring_move(base, y, kept);
+static void read_rows(strip *at, int32_t bits, const uint8_t *image, int32_t y) {
+    ek_ring *kept = &at->kept;
+    const int32_t end = ek_ring_move(&at->block, y, kept);
     for (; kept->end < end; kept->end++) {
         int16_t *to = ek_ring_next(kept);
-        if (kept->end < inside->top || kept->end >= inside->bottom) {
-            ek_ring_fill(to, base->input_zero_point + at->offset,
+        if (kept->end < at->inside.top || kept->end >= at->inside.bottom) {
+            ek_ring_fill(to, at->block.input_zero_point + at->offset,
                          EK_RING_CHANNELS / 2 * kept->pitch);
             continue;
         }
-        copy_row(params, at, image + (kept->end - base->pad_top) * row_bytes,
-                 inside->right - inside->left, to + inside->left, kept->pitch);
+        copy_row(at, bits, image + (kept->end - at->block.pad_top) * at->input_row, to);
+    }
+}
+
+/* Marks the shift of a kernel whose factor is too large or too small for the short sequence, and
+ * whose `half` is the zero point. Weights of few bits have many of them. */
+enum { EK_LONG = 64 };
+
+EK_APART void finish_long(const int32_t sums[4], const ek_kernel_3x3 *kernel, int32_t up,
+                          int8_t *results) {
+    const int32_t shift = -(kernel->shift + EK_LONG + up);
+    for (int32_t i = 0; i < 4; i++) {
+        const int32_t sum = ek_rescale(sums[i], kernel->multiplier, shift);
+        const int32_t stored = ek_saturate8(ek_wrapping_add(sum, kernel->half));
+        results[i] = (int8_t)ek_saturate8(ek_shift_left(stored, up));
     }
 }
 
 /* One row of some channels by kernels of 3 by 3: fours of results, channel by channel. */
 #define EK_RESULTS(NAME, EK_ROW)                                                                   \
     EK_APART void NAME(const ek_kernel_3x3 *kernel, int32_t channels, const ek_ring *kept,         \
-                       int32_t pitch, int8_t *results) {                                           \
+                       int32_t pitch, int32_t up, int8_t *results) {                               \
         const uint32_t *top = ek_ring_row(kept, 2, 0), *middle = ek_ring_row(kept, 1, 0);          \
         const uint32_t *bottom = ek_ring_row(kept, 0, 0);                                          \
         for (; channels > 0; channels--) {                                                         \
             for (const int8_t *end = results + pitch; results < end; results += 4) {               \
                 int32_t a, b, c, d;                                                                \
                 EK_FOUR_OUTPUTS(EK_ROW);                                                           \
+                if (kernel->shift < 0) {                                                           \
+                    const int32_t sums[4] = {a, b, c, d};                                          \
+                    finish_long(sums, kernel, up, results);                                        \
+                    continue;                                                                      \
+                }                                                                                  \
                 results[0] = ek_finish_3x3(a, kernel);                                             \
                 results[1] = ek_finish_3x3(b, kernel);                                             \
                 results[2] = ek_finish_3x3(c, kernel);                                             \
@@ -187,135 +213,129 @@ static void pack_rest(const int8_t *row, int32_t pitch, int32_t channels, int32_
     }
 }
 
-/* One row by kernels of 3 by 3. */
-static void convolve_row_3x3(const ek_conv2d_packed_params *params, const strip *at,
-                             const ek_kernel_3x3 *kernels, const ek_ring *kept, uint8_t *output) {
-    const ek_conv2d_s8_params *base = &params->base;
-    const int32_t bits = params->output_bits, channels = at->block.input_channels;
-    const int32_t pitch = results_pitch(base), width = base->output_width, up = 8 - bits;
-    const int32_t step = ek_values_bytes(base->output_channels, bits);
-    if (base->stride_width == 1) {
-        results_by_one(kernels, channels, kept, pitch, at->results);
-    } else {
-        results_by_two(kernels, channels, kept, pitch, at->results);
+/* Packs a row of results of kernels of 3 by 3. */
+static void pack_row(const strip *at, int32_t bits, uint8_t *output) {
+    const int32_t pixels = at->block.output_width, channels = at->block.output_channels;
+    const int32_t step = at->output_step, pitch = at->pitch;
+    if (at->is_clamped) {
+        const int32_t up = 8 - bits;
+        ek_clamp_values(at->results, channels * pitch, 8, at->block.activation_min * (1 << up),
+                        (at->block.activation_max + 1) * (1 << up) - 1);
     }
-    ek_clamp_values(at->results, channels * pitch, 8, base->activation_min * (1 << up),
-                    (base->activation_max + 1) * (1 << up) - 1);
     if (channels < EK_RING_CHANNELS) {
-        pack_rest(at->results, pitch, channels, bits, width, output, step);
+        pack_rest(at->results, pitch, channels, bits, pixels, output, step);
     } else if (bits == 8) {
-        pack_8(at->results, pitch, width, output, step);
+        pack_8(at->results, pitch, pixels, output, step);
     } else if (bits == 4) {
-        pack_4(at->results, pitch, width, output, step);
+        pack_4(at->results, pitch, pixels, output, step);
     } else {
-        pack_2(at->results, pitch, width, output, step);
+        pack_2(at->results, pitch, pixels, output, step);
     }
 }
 
 /* One row by any kernel. */
-EK_APART void convolve_row(const ek_conv2d_packed_params *params, const strip *at,
-                           const ek_ring *kept, uint8_t *output) {
+EK_APART void convolve_row(const strip *at, int32_t bits, uint8_t *output) {
     const int32_t channels = at->block.output_channels;
     const int32_t multiplier = channels / at->block.input_channels;
     for (int32_t i = 0; i < channels; i++) {
-        ek_depthwise_row(&at->block, kept, i / multiplier, i, at->results + i);
+        ek_depthwise_row(&at->block, &at->kept, i / multiplier, i, at->results + i);
     }
-    ek_pack_apart(at->results, channels, params->output_bits, params->base.output_width, output,
-                  ek_values_bytes(params->base.output_channels, params->output_bits));
-}
-
-/* Whether the strip's channels are convolved by the kernel of 3 by 3. */
-static int32_t is_usual(const ek_conv2d_packed_params *params, const ek_conv2d_s8_params *block) {
-    const ek_conv2d_s8_params *base = &params->base;
-    const int32_t up = 8 - params->output_bits;
-    const ek_output_stage stage = {.low = -128, .high = 127};
-    for (int32_t i = 0; i < block->output_channels; i++) {
-        if (-block->channels[i * EK_CHANNEL_FIELDS + 2] < up) {
-            return 0;
-        }
-    }
-    return ek_is_3x3(base) && block->output_channels == block->input_channels &&
-           base->stride_width <= 2 &&
-           ek_is_usual(&stage, block->channels + 1, EK_CHANNEL_FIELDS, block->output_channels);
+    ek_pack_apart(at->results, channels, bits, at->block.output_width, output, at->output_step);
 }
 
 /* The kernel of a channel, with the bias for fields and the shift for bits at the top of bytes. */
 static void read_kernel(const ek_conv2d_s8_params *block, int32_t channel, int32_t offset,
                         int32_t up, ek_kernel_3x3 *kernel) {
     const ek_output_stage stage = {.zero_point = block->output_zero_point};
-    ek_read_kernel(block, channel, &stage, kernel);
-    for (int32_t row = 0; row < 3; row++) {
-        const uint32_t *pairs = kernel->pairs + 2 * row;
-        kernel->bias = ek_dot(pairs[0], ek_pair(-offset, -offset), kernel->bias);
-        kernel->bias = ek_dot(pairs[1], ek_pair(0, -offset), kernel->bias);
-    }
-    kernel->shift -= up;
+    const uint32_t both = ek_pair(-offset, -offset), second = ek_pair(0, -offset);
+    ek_read_kernel(block, channel, kernel);
+    const uint32_t *pairs = kernel->pairs;
+    int32_t bias = ek_dot(pairs[1], second, ek_dot(pairs[0], both, kernel->bias));
+    bias = ek_dot(pairs[3], second, ek_dot(pairs[2], both, bias));
+    kernel->bias = ek_dot(pairs[5], second, ek_dot(pairs[4], both, bias));
+    const int32_t is_short = ek_is_short(kernel->multiplier, -kernel->shift) && kernel->shift >= up;
+    kernel->half = is_short ? ek_half_of(&stage, kernel->shift) : stage.zero_point;
+    kernel->shift -= is_short ? up : up + EK_LONG;
 }
 
 /* All rows of the strip. */
-static void convolve_channels(const ek_conv2d_packed_params *params, const ek_inside *inside,
-                              const uint8_t *image, strip *at, ek_ring *kept, uint8_t *output) {
-    const ek_conv2d_s8_params *base = &params->base;
-    const int32_t usual = is_usual(params, &at->block);
-    const int32_t offset = usual && params->input_bits < 8 ? ek_highest(params->input_bits) + 1 : 0;
+static void convolve_channels(strip *at, int32_t input_bits, int32_t output_bits,
+                              const uint8_t *image, uint8_t *output) {
+    const ek_conv2d_s8_params *block = &at->block;
+    const int32_t up = 8 - output_bits, pitch = at->pitch, outputs = block->output_channels;
+    const int32_t usual =
+        ek_is_3x3(block) && outputs == block->input_channels && block->stride_width <= 2;
+    const int32_t offset = usual && input_bits < 8 ? ek_highest(input_bits) + 1 : 0;
     ek_kernel_3x3 kernels[EK_RING_CHANNELS];
-    for (int32_t i = 0; usual && i < at->block.input_channels; i++) {
-        read_kernel(&at->block, i, offset, 8 - params->output_bits, &kernels[i]);
+    for (int32_t i = 0; usual && i < outputs; i++) {
+        read_kernel(block, i, offset, up, &kernels[i]);
     }
     if (offset != at->offset) {
         at->offset = offset;
-        *kept = ek_ring_of(base, base->input_zero_point + offset, kept->rows);
+        at->kept = ek_ring_of(block, block->input_zero_point + offset, at->kept.rows);
     }
-    kept->end = 0;
-    image += ek_values_bytes(at->first, params->input_bits);
-    for (int32_t y = 0; y < base->output_height; y++) {
-        read_rows(params, at, inside, image, y, kept);
-        if (usual) {
-            convolve_row_3x3(params, at, kernels, kept, output);
-        } else {
-            convolve_row(params, at, kept, output);
+    at->kept.end = 0;
+    for (int32_t y = 0; y < block->output_height; y++, output += at->output_row) {
+        read_rows(at, input_bits, image, y);
+        if (!usual) {
+            convolve_row(at, output_bits, output);
+            continue;
         }
-        output += base->output_width * ek_values_bytes(base->output_channels, params->output_bits);
+        if (block->stride_width == 1) {
+            results_by_one(kernels, outputs, &at->kept, pitch, up, at->results);
+        } else {
+            results_by_two(kernels, outputs, &at->kept, pitch, up, at->results);
+        }
+        pack_row(at, output_bits, output);
     }
+}
+
+static strip strip_of(const ek_conv2d_packed_params *params, void *scratch) {
+    const ek_conv2d_s8_params *base = &params->base;
+    const int32_t highest = ek_highest(params->output_bits);
+    strip at = {.block = *base, .kept.rows = scratch, .offset = -1, .pitch = results_pitch(base)};
+    at.inside = ek_inside_of(base, ek_plane_height(base), ek_plane_width(base));
+    at.results = (int8_t *)scratch + ek_ring_bytes(base);
+    at.weights = at.results + EK_RING_CHANNELS * multiplier_of(base) * at.pitch;
+    at.block.weights = at.weights;
+    at.input_step = ek_values_bytes(base->input_channels, params->input_bits);
+    at.output_step = ek_values_bytes(base->output_channels, params->output_bits);
+    at.input_row = base->input_width * at.input_step;
+    at.output_row = base->output_width * at.output_step;
+    at.is_clamped = base->activation_min > -1 - highest || base->activation_max < highest;
+    return at;
 }
 
 /* Moves to the channels from `first` on. */
 static void move_to(const ek_conv2d_packed_params *params, int32_t first, strip *at) {
     const ek_conv2d_s8_params *base = &params->base;
-    const int32_t multiplier = base->output_channels / base->input_channels;
+    const int32_t multiplier = multiplier_of(base), bits = params->weight_bits;
     const int32_t taps = base->kernel_height * base->kernel_width;
     const int32_t channels = ek_least(base->input_channels - first, EK_RING_CHANNELS);
-    at->first = first;
     at->block.input_channels = at->block.groups = channels;
     at->block.output_channels = channels * multiplier;
     at->block.channels = base->channels + first * multiplier * EK_CHANNEL_FIELDS;
-    ek_unpack_apart((const uint8_t *)base->weights +
-                        ek_values_bytes(first * multiplier, params->weight_bits),
-                    ek_values_bytes(base->output_channels, params->weight_bits),
-                    params->weight_bits, taps, channels * multiplier, at->weights);
+    ek_unpack_apart((const uint8_t *)base->weights + ek_values_bytes(first * multiplier, bits),
+                    ek_values_bytes(base->output_channels, bits), bits, taps, channels * multiplier,
+                    at->weights);
 }
 
 ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params, const void *input,
                                      void *scratch, void *output) {
     const ek_conv2d_s8_params *base = &params->base;
-    const int32_t multiplier = base->output_channels / base->input_channels;
-    const ek_inside inside = ek_inside_of(base, ek_plane_height(base), ek_plane_width(base));
-    ek_ring kept = {.rows = scratch};
-    strip at = {.block = *base, .offset = -1, .results = (int8_t *)scratch + ek_ring_bytes(base)};
-    at.weights = at.results + EK_RING_CHANNELS * multiplier * results_pitch(base);
-    at.block.weights = at.weights;
+    const int32_t input_bits = params->input_bits, output_bits = params->output_bits;
+    strip at = strip_of(params, scratch);
     const uint8_t *from = input;
     uint8_t *to = output;
     for (int32_t batch = 0; batch < base->batches; batch++) {
         for (int32_t first = 0; first < base->input_channels; first += EK_RING_CHANNELS) {
             move_to(params, first, &at);
-            convolve_channels(params, &inside, from, &at, &kept,
-                              to + ek_values_bytes(first * multiplier, params->output_bits));
+            convolve_channels(&at, input_bits, output_bits,
+                              from + ek_values_bytes(first, input_bits),
+                              to + ek_values_bytes(first * multiplier_of(base), output_bits));
         }
-        from += base->input_height * base->input_width *
-                ek_values_bytes(base->input_channels, params->input_bits);
-        to += base->output_height * base->output_width *
-              ek_values_bytes(base->output_channels, params->output_bits);
+        from += base->input_height * at.input_row;
+        to += base->output_height * at.output_row;
     }
     return EK_STATUS_OK;
 }
@@ -323,7 +343,7 @@ ek_status ek_depthwise_conv2d_packed(const ek_conv2d_packed_params *params, cons
 /* The ring; a row of results; weights. */
 size_t ek_depthwise_conv2d_packed_scratch_bytes(const ek_conv2d_packed_params *params) {
     const ek_conv2d_s8_params *base = &params->base;
-    const int32_t made = EK_RING_CHANNELS * (base->output_channels / base->input_channels);
+    const int32_t made = EK_RING_CHANNELS * multiplier_of(base);
     const int32_t taps = base->kernel_height * base->kernel_width;
     return ek_ring_bytes(base) + (size_t)(made * (results_pitch(base) + taps));
 }

@@ -63,7 +63,8 @@ static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside
                                          EK_CHANNEL_FIELDS, channels);
     ek_kernel_3x3 kernels[EK_RING_CHANNELS];
     for (int32_t i = 0; is_usual && i < channels; i++) {
-        ek_read_kernel(params, first + i, &stage, &kernels[i]);
+        ek_read_kernel(params, first + i, &kernels[i]);
+        kernels[i].half = ek_half_of(&stage, kernels[i].shift);
     }
     kept->end = 0;
     output += first * multiplier;

@@ -296,10 +296,14 @@ def _remedy(whole: Product, product: Product, plan: Plan, job: Job) -> str:
     """Return what would make a product fit: other patches, fewer bits, another device."""
     profile = job.profile
     remedies = [_patch_hint(whole, plan, profile), _narrow_hint(whole, job)]
-    return "\n".join(one for one in remedies if one) or _hint(product, profile)
+    if not any(remedies) or job.recipe.mixed == "auto":
+        remedies.append(_hint(product, profile))
+    return "\n".join(one for one in remedies if one)
 
 
 def _narrow_hint(whole: Product, job: Job) -> str:
+    if job.recipe.mixed == "auto":
+        return "This is the least of int8 and fewer bits, in the patches that --patch allows."
     if job.profile.kind != "mcu" or job.recipe.mixed != "off":
         return ""
     return fitting_by_fewer_bits(whole, job, lambda one: plan_for(one, job.profile))

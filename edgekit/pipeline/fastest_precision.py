@@ -10,12 +10,14 @@ less is computed twice. Which of the two wins is predicted from the instructions
   that can be with 4 bits;
 - each of these with weights of 4 bits, where int8 weights are too large for the device.
 
-A narrower form that does not hold the gates of the recipe is left out.
+A narrower form that does not hold the gates of the recipe is left out. Forms whose instructions
+differ by less than what the prediction is off by count as equally fast: of these the one that keeps
+most bits is taken, int8 before all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +46,9 @@ Plans = Callable[[Product], Plan]
 
 INT8 = "int8"
 
+EQUALLY_FAST = 1.05
+"""Instructions over those of the fastest form that the prediction does not tell apart."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
@@ -59,6 +64,8 @@ class Form:
     plan : Plan
     instructions : float
         Predicted, of one inference.
+    kept_bits : int
+        Of all weights and activations of the whole layers.
     found : BitWidths or None
         None for int8 activations.
     weight_bits : int
@@ -69,6 +76,7 @@ class Form:
     patching: Patching | None
     plan: Plan
     instructions: float
+    kept_bits: int
     found: BitWidths | None = None
     weight_bits: int = WIDE
 
@@ -76,11 +84,6 @@ class Form:
     def fits(self) -> bool:
         """Whether every memory suffices."""
         return not exceeded_memories(self.plan)
-
-    @property
-    def is_int8(self) -> bool:
-        """Whether nothing has fewer than 8 bits."""
-        return self.name == INT8
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain values of ``accuracy.mixed.weighed``."""
@@ -138,17 +141,26 @@ def in_fastest_precision(
     if not job.batches:
         raise needs_data("--mixed")
     weighed = list(_Weighing(product, job, plan_of).forms())
-    fitting = sorted((form for form in weighed if form.fits), key=lambda form: form.instructions)
-    if not fitting:
+    left = [form for form in weighed if form.fits]
+    if not left:
         least = min(weighed, key=lambda form: _shortfall(form.plan))
         return least.product, least.patching
     refusals: list[AccuracyError] = []
-    for form in fitting:
+    while left:
+        form = preferred(left)
         try:
             return _finished(product, form, job, weighed, refusals)
         except AccuracyError as error:
             refusals.append(error)
+            left.remove(form)
     raise refusals[0]
+
+
+def preferred(forms: Sequence[Form]) -> Form:
+    """Return the fastest form; of those that are as fast, the one that keeps most bits."""
+    fastest = min(form.instructions for form in forms)
+    near = [form for form in forms if form.instructions <= EQUALLY_FAST * fastest]
+    return max(near, key=lambda form: (form.kept_bits, -form.instructions))
 
 
 def fitting_by_fewer_bits(product: Product, job: Job, plan_of: Plans) -> str:
@@ -241,7 +253,8 @@ class _Weighing:
         patching = None if patching is None else replace(patching, exact=found is None)
         plan = self._plan_of(made)
         counted = sum(instructions(made.graph, self._kernels).values())
-        return Form(name, made, patching, plan, counted, found, bits)
+        kept = sum(tensor.elements * tensor.dtype.bits for tensor in graph.tensors.values())
+        return Form(name, made, patching, plan, counted, kept, found, bits)
 
     def _has_room(self, product: Product) -> bool:
         return not self._is_short(self._plan_of(product), self._job.profile.working_memory)
@@ -297,7 +310,7 @@ def _finished(
 
 
 def _comparison(chosen: Form, weighed: list[Form], refusals: list[AccuracyError]) -> str:
-    lines = [f"Predicted to be the fastest that fits: {chosen.sentence()}."]
+    lines = [f"Taken, of what fits the fastest by prediction: {chosen.sentence()}."]
     for form in weighed:
         if form is not chosen:
             lines.append(f"Weighed as well: {form.sentence()}.")

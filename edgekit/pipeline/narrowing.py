@@ -21,7 +21,7 @@ from edgekit.pipeline.kept_source import is_quantized
 from edgekit.profiles import DeviceProfile
 
 _REFINING_SAMPLES = 32
-"""Samples with which narrow weights are rounded: the live tensors of all are held in memory."""
+"""Samples to which weights are fitted anew: the live tensors of all are held in memory."""
 
 
 def narrow_kernels(product: Product, profile: DeviceProfile) -> KernelSet:
@@ -69,7 +69,7 @@ def searched_widths(
 def narrowed(
     graph: Graph, job: Job, found: BitWidths | None = None, *, weight_bits: int | None = None
 ) -> Graph:
-    """Return a graph with the widths that were found and weights of few bits, rounded with data.
+    """Return a graph with the widths that were found and weights of few bits, fitted to data.
 
     Parameters
     ----------
@@ -82,11 +82,10 @@ def narrowed(
         Those of the recipe, without it.
     """
     bits = job.recipe.mixed_weights if weight_bits is None else weight_bits
-    widths = found.widths if found else {}
-    if bits == WIDE:
-        return with_bit_widths(graph, widths)
-    samples = job.batches[:_REFINING_SAMPLES]
-    return with_bit_widths(graph, widths, narrow_layers(graph, bits), samples=samples)
+    widths, layers = found.widths if found else {}, narrow_layers(graph, bits)
+    if not widths and not layers:
+        return graph
+    return with_bit_widths(graph, widths, layers, samples=job.batches[:_REFINING_SAMPLES])
 
 
 def narrow_layers(graph: Graph, bits: int) -> dict[str, int]:

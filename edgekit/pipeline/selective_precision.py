@@ -169,13 +169,13 @@ def _calibrated(
     tiles: tuple[int, int] | None = None,
 ) -> _Calibrated:
     """Return a grid with its choice; its tiles are searched unless they are given."""
-    low = stages.low(grid.last)
-    if low is None:
+    if stages.low(grid.last) is None:
         raise UsageError(
             f"--mixed {job.recipe.mixed}: no activation of the patches is worth fewer than 8 bits "
             f"at lambda {job.recipe.mixed_lambda:g}; a smaller --mixed-lambda narrows more, or use "
             "--mixed widths"
         )
+    low = narrowed(stages.high, job, stages.widths(grid.last))
     choice = calibrate_choice(
         low,
         grid,

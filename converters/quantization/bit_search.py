@@ -204,7 +204,7 @@ def _scores(
         histogram = _merged(group, histograms)
         wide = int8.quantization_of(tensor)
         rows = [Score(first, WIDE, 0.0, 0.0, 0.0, (tensor.dtype, wide))]
-        for width in bits:
+        for width in (width for width in bits if width in group.narrow_bits):
             narrow = clip_range(histogram, tensor, width, mass)
             kept = entropy_bits(narrowed(histogram, wide, narrow, width))
             omega = max(4.0**-kept - 4.0**-histogram.entropy_bits, 0.0)

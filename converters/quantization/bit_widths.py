@@ -46,12 +46,17 @@ class WidthGroup:
     ----------
     tensors : tuple of str
         In the order in which they are computed.
-    can_narrow : bool
-        Whether every layer that writes or reads one of them can do so with 4 bits and with 2.
+    narrow_bits : tuple of int
+        Those of 4 and 2 with which every layer can write and read them.
     """
 
     tensors: tuple[str, ...]
-    can_narrow: bool
+    narrow_bits: tuple[int, ...]
+
+    @property
+    def can_narrow(self) -> bool:
+        """Whether there is a width below 8."""
+        return bool(self.narrow_bits)
 
 
 def width_groups(graph: Graph) -> tuple[WidthGroup, ...]:
@@ -83,18 +88,19 @@ def width_groups(graph: Graph) -> tuple[WidthGroup, ...]:
         readers = all(reader.op in _READERS for reader in consumers[name])
         return readers and producers[name].op in _WRITERS
 
-    def have_kernels(names: Collection[str]) -> bool:
+    def narrow_bits(names: Collection[str]) -> tuple[int, ...]:
+        if not all(can_narrow(name) for name in names) or not _has_one_scale(graph, names):
+            return ()
         touching = {producers[name].name: producers[name] for name in names}
         touching |= {node.name: node for name in names for node in consumers[name]}
-        return all(_has_kernels(graph, node, names) for node in touching.values())
+        return tuple(
+            bits
+            for bits in WIDTHS
+            if bits < 8 and all(_has_kernels(graph, n, names, bits) for n in touching.values())
+        )
 
     found = [
-        WidthGroup(
-            tuple(sorted(names, key=lambda name: order.get(name, -1))),
-            all(can_narrow(name) for name in names)
-            and _has_one_scale(graph, names)
-            and have_kernels(names),
-        )
+        WidthGroup(tuple(sorted(names, key=lambda name: order.get(name, -1))), narrow_bits(names))
         for names in members.values()
     ]
     return tuple(sorted(found, key=lambda group: order.get(group.tensors[0], -1)))
@@ -106,26 +112,24 @@ def _has_one_scale(graph: Graph, names: Collection[str]) -> bool:
     return all(first.same_as(other) for other in others)
 
 
-def _has_kernels(graph: Graph, node: Node, names: Collection[str]) -> bool:
-    """Whether a layer has kernels where some of its tensors become narrower."""
+def _has_kernels(graph: Graph, node: Node, names: Collection[str], bits: int) -> bool:
+    """Whether a layer has kernels where some of its tensors have fewer bits."""
     if node.op in WEIGHTED:  # those of int8, whatever the bits
         return True
     view = OpView.of(graph, node)
-    for bits, dtype in WIDTHS.items():
-        if bits == 8:
-            continue
-        inputs, outputs = (
-            tuple(
-                replace(t, dtype=dtype) if t is not None and t.name in names else t for t in tensors
-            )
-            for tensors in (view.inputs, view.outputs)
+    inputs, outputs = (
+        tuple(
+            replace(t, dtype=WIDTHS[bits]) if t is not None and t.name in names else t
+            for t in tensors
         )
-        narrow = OpView(node, inputs, tuple(t for t in outputs if t is not None))
-        try:
-            spec_of(node).infer(narrow)
-            lower(narrow, KernelSet.PORTABLE)
-        except UnsupportedOpError:
-            return False
+        for tensors in (view.inputs, view.outputs)
+    )
+    narrow = OpView(node, inputs, tuple(t for t in outputs if t is not None))
+    try:
+        spec_of(node).infer(narrow)
+        lower(narrow, KernelSet.PORTABLE)
+    except UnsupportedOpError:
+        return False
     return True
 
 
@@ -194,10 +198,11 @@ def _of_groups(graph: Graph, widths: Mapping[str, Width]) -> dict[str, Width]:
     for name, (dtype, quantization) in widths.items():
         if name not in group_of:
             raise UsageError(f"no int8 activation is called '{name}' (to be made narrower)")
-        if not group_of[name].can_narrow:
+        group = group_of[name]
+        if not group.can_narrow or dtype.bits not in (8, *group.narrow_bits):
             reason = f"a layer that writes or reads it, or its group, has no {dtype.value} form"
             raise QuantizationError(reason, tensor=name)
-        for member in group_of[name].tensors:
+        for member in group.tensors:
             held = chosen.setdefault(member, (dtype, quantization))
             if held[0] is not dtype or not quantization.same_as(held[1]):
                 raise QuantizationError(f"{member} shares its scale and has another", tensor=name)

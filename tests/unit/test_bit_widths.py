@@ -338,6 +338,20 @@ def test_what_has_no_packed_kernel_stays_wide(what: str) -> None:
     assert x in wide
 
 
+def test_two_channels_to_a_byte_may_be_cut_where_four_may_not() -> None:
+    net = BlockNetwork()
+    x = net.conv(net.input("x", 1, 8, 8, 3), 3, 12)
+    y = net.node("slice", x, begin=(0, 0, 0, 2), end=(1, 8, 8, 10), strides=(1, 1, 1, 1))
+    graph = quantized(net.graph(net.conv(y, 8, 4)))
+    group = next(group for group in width_groups(graph) if x in group.tensors)
+    assert group.narrow_bits == (4,)
+    seen = observe_histograms(graph, samples_of(graph))
+    four, two = ((WIDTHS[b], clip_range(seen[x], graph.tensors[x], b)) for b in (4, 2))
+    assert with_bit_widths(graph, {x: four}).tensors[y].dtype is DType.INT4
+    with pytest.raises(QuantizationError, match="no int2 form"):
+        with_bit_widths(graph, {x: two})
+
+
 def test_all_that_can_narrow_has_kernels(graph: Graph, seen: Mapping[str, Histogram]) -> None:
     for bits in (4, 2):
         narrow = with_bit_widths(graph, all_narrow(graph, seen, bits))

@@ -12,7 +12,8 @@ Multi-Stage Fusion with Convolutional Neural Networks for TinyML", NeurIPS 2025)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
@@ -29,6 +30,9 @@ _MOST_PATCHES = 64
 """Each patch has its own calls in the generated code, of some hundred bytes a layer."""
 
 _SIDES = (2, 3, 4, 5, 6, 8)
+_WIDER = tuple(
+    (rows, columns) for rows in (1, *_SIDES) for columns in _SIDES if rows < columns <= 3 * rows
+)
 _ROWS = (2, 3, 4, 6, 8, 12, 14, 16, 24, 28)
 
 
@@ -119,14 +123,34 @@ def search(
         By peak, the smallest last.
     """
     whole = weigh(graph, None, kernels)
-    found = []
-    for grid in candidates(graph, streamed=streamed) if grids is None else grids:
-        try:
-            found.append(weigh(graph, grid, kernels))
-        except UnsupportedOpError:
-            continue
-    front = [cost for cost in found if not any(_beats(other, cost) for other in (whole, *found))]
+    tried = candidates(graph, streamed=streamed) if grids is None else grids
+    front = _front(whole, _weighed(graph, tried, kernels))
+    if grids is None:
+        front = _front(whole, [*front, *_weighed(graph, wider(graph, front), kernels)])
     return [whole, *sorted(front, key=lambda cost: -cost.peak_bytes)]
+
+
+def _weighed(graph: Graph, grids: Iterable[PatchGrid], kernels: KernelSet) -> Iterator[PatchCost]:
+    for grid in grids:
+        with suppress(UnsupportedOpError):
+            yield weigh(graph, grid, kernels)
+
+
+def _front(whole: PatchCost, costs: Iterable[PatchCost]) -> list[PatchCost]:
+    """Return the costs that no other beats."""
+    found = list(costs)
+    return [cost for cost in found if not any(_beats(other, cost) for other in (whole, *found))]
+
+
+def wider(graph: Graph, front: Sequence[PatchCost]) -> Iterator[PatchGrid]:
+    """Yield grids of more columns than rows for the ends of a front."""
+    outputs = {node.name: node.outputs[0] for node in graph.nodes}
+    squares = {c.grid.last: c.grid for c in front if c.grid is not None and not c.grid.cached}
+    for last, square in squares.items():
+        _, height, width, _ = graph.tensors[outputs[last]].static_shape
+        for rows, columns in _WIDER:
+            if rows <= height and columns <= width and rows * columns <= _MOST_PATCHES:
+                yield replace(square, rows=rows, columns=columns)
 
 
 def _beats(first: PatchCost, second: PatchCost) -> bool:

@@ -7,7 +7,7 @@ by the planners that ``convert --patch`` and ``convert --mixed`` use.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,13 @@ from edgekit.converters.partitioning.outliers import (
     fixed_choice,
     outlier_patches,
 )
-from edgekit.converters.partitioning.patch_search import PatchCost, live_peak_bytes, search
+from edgekit.converters.partitioning.patch_search import (
+    PatchCost,
+    candidates,
+    live_peak_bytes,
+    search,
+    wider,
+)
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.converters.partitioning.selective_search import smallest_tiles, work_of
@@ -44,8 +50,6 @@ from tests.benchmarks.image_classifiers import labelled_images, network_inputs
 DSP = KernelSet.CORTEX_M_DSP
 WEIGHTED = ("conv2d", "depthwise_conv2d")
 CALIBRATION_IMAGES, REFINING_IMAGES = 48, 32
-SIDES = range(2, 9)
-"""Rows and columns of the patches that are tried."""
 
 Made = tuple[Graph, bool, float]
 """A graph, whether its input is streamed, and the share of outlier patches."""
@@ -178,32 +182,27 @@ def deep_stage(graph: Graph, rows: int, columns: int) -> str:
 
 def plain_patches(graph: Graph) -> list[PatchCost]:
     """Return patches without kept rows, whichever are not beaten, input streamed."""
-    grids = [
-        PatchGrid(end, side, side, streamed=True)
-        for end in patch_stages(graph)
-        for side in SIDES
-        if side <= min(graph.tensors[output_of(graph, end)].static_shape[1:3])
-    ]
-    found = search(graph, DSP, streamed=True, grids=grids)
+    grids = [grid for grid in candidates(graph, streamed=True) if not grid.cached]
+    squares = search(graph, DSP, streamed=True, grids=grids)
+    found = search(graph, DSP, streamed=True, grids=[*grids, *wider(graph, squares)])
     return [cost for cost in found if cost.grid is not None]
 
 
-def all_patches(graph: Graph) -> Iterator[PatchCost]:
-    """Yield patches without and with kept rows."""
-    yield from plain_patches(graph)
-    yield from (cost for cost in search(graph, DSP, streamed=True) if cost.grid is not None)
+def all_patches(graph: Graph) -> list[PatchCost]:
+    """Return patches without and with kept rows, whichever are not beaten."""
+    return [cost for cost in search(graph, DSP, streamed=True) if cost.grid is not None]
 
 
 def cheapest(graph: Graph, budget_bytes: int, *, kept: bool) -> Made:
     """Return the patches with the least work that meet a budget, else the smallest."""
-    choices = list(all_patches(graph) if kept else plain_patches(graph))
+    choices = all_patches(graph) if kept else plain_patches(graph)
     fitting = [c for c in choices if c.peak_bytes <= budget_bytes]
     return cut(graph, min(fitting or choices, key=lambda c: c.macs if fitting else c.peak_bytes))
 
 
 def smallest(graph: Graph, most_macs: int, *, kept: bool) -> Made:
     """Return the patches with the smallest peak that take no more work, else the least work."""
-    choices = list(all_patches(graph) if kept else plain_patches(graph))
+    choices = all_patches(graph) if kept else plain_patches(graph)
     fitting = [c for c in choices if c.macs <= most_macs]
     return cut(graph, min(fitting or choices, key=lambda c: c.peak_bytes if fitting else c.macs))
 

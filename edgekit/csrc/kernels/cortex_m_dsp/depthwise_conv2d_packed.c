@@ -110,10 +110,19 @@ enum { EK_LONG = 64 };
 
 EK_APART void finish_long(const int32_t sums[4], const ek_kernel_3x3 *kernel, int32_t up,
                           int8_t *results) {
-    const int32_t shift = -(kernel->shift + EK_LONG + up);
+    const int32_t shift = -(kernel->shift + EK_LONG + up), multiplier = kernel->multiplier;
+    const int32_t is_short = ek_is_short(multiplier, shift), is_left = multiplier && shift >= 0;
+    const ek_output_stage stage = {.zero_point = kernel->half, .low = -128, .high = 127};
     for (int32_t i = 0; i < 4; i++) {
-        const int32_t sum = ek_rescale(sums[i], kernel->multiplier, shift);
-        const int32_t stored = ek_saturate8(ek_wrapping_add(sum, kernel->half));
+        int32_t stored;
+        if (is_left) {
+            const int32_t high = ek_high(ek_shift_left(sums[i], shift), multiplier);
+            stored = ek_saturate8(ek_saturating_add(high, stage.zero_point));
+        } else if (is_short) {
+            stored = ek_round(ek_high(sums[i], multiplier), ek_half_of(&stage, -shift), -shift);
+        } else {
+            stored = ek_finish_dsp(sums[i], multiplier, shift, &stage);
+        }
         results[i] = (int8_t)ek_saturate8(ek_shift_left(stored, up));
     }
 }

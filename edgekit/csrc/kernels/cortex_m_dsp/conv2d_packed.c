@@ -76,8 +76,8 @@ static void put(uint8_t *pixel, int32_t channel, int32_t bits, int32_t value) {
 /* Adds up to four channels, whose weights have 4 bits, times two pixels; returns the weights
  * behind.
  */
-static const int8_t *multiply_small(const int8_t *weights, int32_t is_block_of_4,
-                                    const uint32_t *pairs, int32_t fours, int32_t sums[8]) {
+static const int8_t *multiply_narrow_4x2(const int8_t *weights, int32_t is_block_of_4,
+                                         const uint32_t *pairs, int32_t fours, int32_t sums[8]) {
     int32_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0;
     for (const uint32_t *end = pairs + EK_PAIRS * fours; pairs < end; pairs += EK_PAIRS) {
         uint32_t x = pairs[0], y = pairs[1];
@@ -106,7 +106,7 @@ static const int8_t *multiply_pixels(const target *to, const int8_t *weights, in
     const int32_t width = to->count - done < 4 ? to->count - done : 4;
     int32_t sums[8] = {0};
     if (weight_bits == 4) {
-        weights = multiply_small(weights, width > 2, pairs, fours, sums);
+        weights = multiply_narrow_4x2(weights, width > 2, pairs, fours, sums);
     } else if (width > 2) {
         weights = ek_multiply_4x2(weights, pairs, fours, sums);
     } else {
@@ -139,12 +139,12 @@ EK_APART void finish_any(const target *to, int32_t done, const int32_t sums[8], 
 #define EK_ROUND(SUM)                                                                              \
     do {                                                                                           \
         const int32_t high = ek_high(SUM, multiplier);                                             \
-        SUM = ek_saturating_add(high + (high >> 31), rounding) >> shift;                               \
+        SUM = ek_saturating_add(high + (high >> 31), rounding) >> shift;                           \
     } while (0)
 #define EK_ROUND_4(A, B, C, D, CHANNEL)                                                            \
     do {                                                                                           \
         const int32_t multiplier = (CHANNEL)[1], shift = -(CHANNEL)[2];                            \
-        const int32_t rounding = ek_half_of(&to->stage, shift);                                        \
+        const int32_t rounding = ek_half_of(&to->stage, shift);                                    \
         EK_ROUND(A);                                                                               \
         EK_ROUND(B);                                                                               \
         EK_ROUND(C);                                                                               \

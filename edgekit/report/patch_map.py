@@ -62,25 +62,25 @@ def _precisions(patches: Sequence[Patch], size: Sequence[int], example: Example 
     """Return which patches take 8 bits, on an example where a test at run time decides."""
     if not any(patch.flag or patch.has_tiles for patch in patches):
         return ""
-    found: Sequence[Finding | None] = [None] * len(patches) if example is None else example.findings
     image = "" if example is None else example.image
-    is_tested = any(patch.flag for patch in patches)
     heading = "<h3>Precision of the patches</h3>"
-    if is_tested and (example is None or len(found) != len(patches)):
+    if not any(patch.flag for patch in patches):
+        example = None
+        found: list[Finding | None] = [None] * len(patches)
+        wide = [patch.has_tiles for patch in patches]
+    elif example is None or len(example.findings) != len(patches):
         return f"{heading}<p>{_TESTED} {_SHOW}</p>"
-    wide = [
-        finding.is_outlier if finding and is_tested else patch.has_tiles
-        for patch, finding in zip(patches, found, strict=True)
-    ]
+    else:
+        found = list(example.findings)
+        wide = [finding is not None and finding.is_outlier for finding in found]
     panels = [_panel("the input", size, [_image(image, size)])] if image else []
     marks = [_image(image, size)] if image else []
     for index, patch in enumerate(patches):
         marks.append(_mark(index, patch.written, size, wide[index], found[index]))
-    panels.append(
-        _panel("patches, with the share of their elements that are outliers", size, marks)
-    )
+    shares = ", with the share of their elements that are outliers" if example else ""
+    panels.append(_panel(f"patches{shares}", size, marks))
     return (
-        f"{heading}<p>{_sentence(wide, example if is_tested else None)}</p>{_drawing(panels)}"
+        f"{heading}<p>{_sentence(wide, example)}</p>{_drawing(panels)}"
         '<p class="key"><i class="wide"></i>8 bits<i class="narrow"></i>fewer bits</p>'
     )
 

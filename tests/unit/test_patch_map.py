@@ -142,10 +142,13 @@ def test_positions_with_8_bits_are_marked_whatever_the_input(
     fixed = replace(choice, always=frozenset(always))
     chosen = split_selectively(GRAPH, GRAPH, GRID, fixed)
     expected = "".join("NW"[position in always] for position in range(4)) if always else ""
-    for example in (None, *(example_of(chosen, sample) for sample in images(3))):
+    given = [example_of(chosen, sample) for sample in images(2)]
+    recorded = [recorded_example(shares, 0.1) for shares in ([0.5] * 4, [0.5] * 3)]
+    for example in (None, *given, *recorded):
         html = patch_section(chosen, example)
         assert "4 patches make an image" in html
         assert marks(html) == expected
+        assert "share" not in html
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -145,25 +145,65 @@ ek_status ek_add_packed(const ek_add_packed_params *params, const void *first, c
     return EK_STATUS_OK;
 }
 
+/* Looks `count` values up, from whole bytes to whole bytes. */
+static void look_up(const int8_t *table, const uint8_t *from, int32_t input_bits, int32_t count,
+                    int32_t bits, uint8_t *to) {
+    const uint32_t sign = 1u << (input_bits - 1), mask = (1u << bits) - 1u;
+    uint32_t fields = 0, byte = 0;
+    int32_t unread = 0, place = 0;
+    for (; count > 0; count--) {
+        if (unread == 0) {
+            fields = *from++;
+            unread = 8;
+        }
+        byte |= ((uint32_t)table[(fields & (2 * sign - 1)) ^ sign] & mask) << place;
+        fields >>= input_bits;
+        unread -= input_bits;
+        place += bits;
+        if (place == 8 || count == 1) {
+            *to++ = (uint8_t)byte;
+            byte = 0;
+            place = 0;
+        }
+    }
+}
+
+/* The same by two values, which change to or from 4 bits. */
+EK_INLINED void look_up_twos(const int8_t *table, const uint8_t *from, int32_t input_bits,
+                             int32_t twos, int32_t bits, uint8_t *to) {
+    for (; twos > 0; twos--, from += input_bits / 4, to += bits / 4) {
+        const int32_t first = table[input_bits == 4 ? (from[0] & 15) ^ 8 : from[0] ^ 128];
+        const int32_t second = table[input_bits == 4 ? (from[0] >> 4) ^ 8 : from[1] ^ 128];
+        if (bits == 4) {
+            *to = (uint8_t)((first & 15) | second << 4);
+        } else {
+            to[0] = (uint8_t)first;
+            to[1] = (uint8_t)second;
+        }
+    }
+}
+
 ek_status ek_lookup_packed(const ek_lookup_packed_params *params, const void *input, void *output) {
-    const int32_t bits = params->output_bits;
-    const shape over =
-        shape_of(params->pixels, params->channels, ek_least(bits, params->input_bits));
-    const int8_t *middle = params->table + ek_highest(params->input_bits) + 1;
+    const int32_t input_bits = params->input_bits, bits = params->output_bits;
+    const shape over = shape_of(params->pixels, params->channels, ek_least(bits, input_bits));
+    const int8_t *table = params->table;
     const uint8_t *from = input;
     uint8_t *to = output;
-    int8_t bytes[CHUNK];
     for (int32_t row = 0; row < over.rows; row++) {
-        for (int32_t left = over.columns; left > 0; left -= CHUNK) {
-            const int32_t count = ek_least(left, CHUNK);
-            ek_unpack(from, params->input_bits, count, bytes);
-            for (int32_t i = 0; i < count; i++) {
-                bytes[i] = middle[bytes[i]];
-            }
-            ek_pack(bytes, count, bits, to);
-            from += ek_values_bytes(count, params->input_bits);
-            to += ek_values_bytes(count, bits);
+        int32_t twos = over.columns / 2;
+        if (input_bits == 4 && bits == 4) {
+            look_up_twos(table, from, 4, twos, 4, to);
+        } else if (input_bits == 4 && bits == 8) {
+            look_up_twos(table, from, 4, twos, 8, to);
+        } else if (input_bits == 8 && bits == 4) {
+            look_up_twos(table, from, 8, twos, 4, to);
+        } else {
+            twos = 0;
         }
+        look_up(table, from + twos * input_bits / 4, input_bits, over.columns - 2 * twos, bits,
+                to + twos * bits / 4);
+        from += ek_values_bytes(over.columns, input_bits);
+        to += ek_values_bytes(over.columns, bits);
     }
     return EK_STATUS_OK;
 }

@@ -107,19 +107,18 @@ def rounded_second_order(matrices: Real, hessians: Real, highest: int) -> tuple[
     scale : array of float32, shape (G, R)
     """
     shares = _FEW_SCALE_SHARES if highest < int8.integer_range(DType.INT8)[1] else np.ones(1)
-    largest = _largest(matrices) / highest
-    units, scale = np.zeros_like(matrices), largest.astype(np.float32)
-    least = np.full(largest.shape, np.inf)
-    for share in shares:
-        tried = (share * largest).astype(np.float32)
-        step = tried.astype(np.float64)[:, :, None]
-        found = round_second_order(matrices / step, hessians, highest)
-        difference = found * step - matrices
-        error = ((difference @ hessians) * difference).sum(axis=2)
-        better = error < least
-        units = np.where(better[:, :, None], found, units)
-        scale, least = np.where(better, tried, scale), np.where(better, error, least)
-    return units, scale
+    groups, rows, depth = matrices.shape
+    scales = (shares[:, None, None] * _largest(matrices) / highest).astype(np.float32)
+    steps = scales.astype(np.float64)[..., None]
+    # Scales are rows to the rounding, which treats every row alike.
+    tried = (matrices / steps).transpose(1, 0, 2, 3).reshape(groups, -1, depth)
+    found = round_second_order(tried, hessians, highest)
+    units = found.reshape(groups, len(shares), rows, depth).transpose(1, 0, 2, 3)
+    missed = units * steps - matrices
+    best = ((missed @ hessians) * missed).sum(axis=3).argmin(axis=0)[None]
+    chosen: Real = np.take_along_axis(units, best[..., None], axis=0)[0]
+    scale: Scales = np.take_along_axis(scales, best, axis=0)[0]
+    return chosen, scale
 
 
 def round_second_order(matrices: Real, hessians: Real, highest: int) -> Real:

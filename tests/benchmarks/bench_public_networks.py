@@ -50,6 +50,7 @@ from tests.benchmarks.natural_images import natural_images, stored_inputs
 NETWORKS = {
     "vww": "mcu/mlperf_tiny/vww/vww_96_int8.tflite",
     "person_detect": "mcu/tflm/person_detection/person_detect.tflite",
+    "mcunet_vww": "mcu/tinyengine/vww.tflite",
     "mcunetv2_large": "mcu/tinyengine/mcunetv2_large.tflite",
     "mobilenet_v2": "mcu/tflm/xtensa_examples/mobilenet_v2_quantized_1x3x224x224.tflite",
 }
@@ -94,6 +95,9 @@ def main() -> None:
     images = natural_images(size, arguments.images, calibration=False)
     inputs = list(stored_inputs(whole, images))
     exact = outputs_of(whole, inputs)
+    if np.array_equal(exact.min(axis=0), exact.max(axis=0)):
+        print(f"{arguments.network}: int8 has the same outputs for every image; nothing to compare")
+        return
     rows, columns = map(int, arguments.patch.split("x"))
     grid = PatchGrid(deep_stage(whole, rows, columns), rows, columns, streamed=True)
     print(

@@ -6,9 +6,8 @@ how much entropy a narrower type loses, and which range of values it should keep
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,6 @@ from edgekit.ops.evaluate import evaluate
 
 LEVELS = 256
 LOWEST = -128
-
-Region = tuple[int, int, int, int]
-"""Top, bottom, left and right of a part of an image (N, H, W, C); bottom and right exclusive."""
 
 _STEP_SHARES = np.linspace(0.02, 2.0, 100)
 """Steps that the search for a range tries, as shares of the one that spans all values. More than
@@ -65,9 +61,7 @@ def entropy_bits(counts: npt.NDArray[np.int64]) -> float:
 
 
 def observe_histograms(
-    graph: Graph,
-    samples: Iterable[Mapping[str, Array]],
-    regions: Sequence[Mapping[str, Sequence[Region]]] | None = None,
+    graph: Graph, samples: Iterable[Mapping[str, Array]]
 ) -> dict[str, Histogram]:
     """Return the histogram of every int8 activation of a graph.
 
@@ -77,9 +71,6 @@ def observe_histograms(
         Quantized to int8.
     samples : iterable of mapping
         Inputs of one run each.
-    regions : sequence of mapping, optional
-        For each sample the parts of image tensors (N, H, W, C) that count, as often as they are
-        named; tensors that a mapping leaves out count as a whole.
 
     Returns
     -------
@@ -88,32 +79,21 @@ def observe_histograms(
     Raises
     ------
     CalibrationError
-        If there is no sample, or not as many regions as samples.
+        If there is no sample.
     """
-    counts: dict[str, npt.NDArray[np.int64]] = {}
     held = list(samples)
     if not held:
         raise CalibrationError("the calibration data holds no sample")
-    if regions is not None and len(regions) != len(held):
-        raise CalibrationError(f"{len(regions)} mappings of regions for {len(held)} samples")
-    kept: Iterable[Mapping[str, Sequence[Region]]] = repeat({}) if regions is None else regions
-    for sample, only in zip(held, kept, strict=False):
+    counts: dict[str, npt.NDArray[np.int64]] = {}
 
-        def count(name: str, array: Array, only: Mapping[str, Sequence[Region]] = only) -> None:
-            if graph.tensors[name].dtype is DType.INT8:
-                total = counts.setdefault(name, np.zeros(LEVELS, np.int64))
-                for part in _parts(array, only.get(name)):
-                    stored = part.astype(np.int64).ravel() - LOWEST
-                    total += np.bincount(stored, minlength=LEVELS)
+    def count(name: str, array: Array) -> None:
+        if graph.tensors[name].dtype is DType.INT8:
+            total = counts.setdefault(name, np.zeros(LEVELS, np.int64))
+            total += np.bincount(array.astype(np.int64).ravel() - LOWEST, minlength=LEVELS)
 
+    for sample in held:
         evaluate(graph, sample, observe=count)
     return {name: Histogram(total) for name, total in counts.items()}
-
-
-def _parts(array: Array, regions: Sequence[Region] | None) -> list[Array]:
-    if regions is None:
-        return [array]
-    return [array[:, top:bottom, left:right] for top, bottom, left, right in regions]
 
 
 def clip_range(

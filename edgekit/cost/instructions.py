@@ -25,7 +25,7 @@ from edgekit.ops.spec import OpView
 _COPIES = frozenset({"slice", "paste", "concat", "pad", "blank"})
 _POOLS = frozenset({"average_pool2d", "max_pool2d", "reduce_mean"})
 _WEIGHTED = frozenset({"conv2d", "pointwise", "depthwise", "depthwise 3x3", "fully_connected"})
-_OWN_RATES = frozenset({"fully_connected", "add", "quantize", "transpose", "outlier_test"})
+_OWN_RATES = _POOLS | {"fully_connected", "add", "quantize", "transpose", "outlier_test"}
 _VIEWS = frozenset({"reshape", "identity"})
 
 
@@ -71,8 +71,6 @@ def kind_of(view: OpView) -> str:
         return "depthwise 3x3" if view.input(1).static_shape[1:3] == (3, 3) else "depthwise"
     if op in _COPIES:
         return "copy"
-    if op in _POOLS:
-        return "pool"
     return op if op in _OWN_RATES else "other"
 
 
@@ -82,7 +80,7 @@ def amounts(view: OpView) -> dict[str, float]:
     output = view.outputs[0]
     if kind in _WEIGHTED:
         return _of_weighted(view, kind)
-    if kind == "pool":
+    if kind in _POOLS:
         x = view.input(0)
         macs = max(spec_of(view.node).macs(view), x.elements)
         return {
@@ -94,7 +92,8 @@ def amounts(view: OpView) -> dict[str, float]:
         moved = _copied(view)
         return {"calls": 1, "pieces": _pieces(view, moved), "bytes": moved.size_bytes}
     if kind == "add":
-        return {"calls": 1, f"outputs/{_narrowest(view)}": output.elements}
+        bits = _narrowest(view)
+        return {f"calls/{bits}": 1, f"outputs/{bits}": output.elements}
     if kind == "outlier_test":
         x = view.input(0)
         return {"calls": 1, f"gathered/{_bits(x)}": x.elements}
@@ -112,6 +111,7 @@ def _of_weighted(view: OpView, kind: str) -> dict[str, float]:
     if kind.startswith("depthwise"):
         batches, height, width, channels = output.static_shape
         found["rows"] = x.elements // x.static_shape[2]
+        found["channels"] = channels
         found["fours"] = batches * height * -(-width // 4) * channels
     elif kind != "fully_connected":
         pixels = output.elements // output.static_shape[3]

@@ -214,7 +214,7 @@ class _Weighing:
         yield self._form("weights of 4 bits", weights)
         widths = {
             name: (WIDTHS[4], int8.quantization_of(graph.tensors[name]))
-            for name in (group.tensors[0] for group in width_groups(graph) if group.can_narrow)
+            for name in (g.tensors[0] for g in width_groups(graph) if 4 in g.narrow_bits)
         }
         yield self._form("activations of 4 bits", with_bit_widths(graph, widths))
         both = with_bit_widths(graph, widths, narrow_layers(graph, 4))

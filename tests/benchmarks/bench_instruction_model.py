@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from edgekit import zoo
 from edgekit.converters.calibration.ranges import calibrate
+from edgekit.converters.emitters.c_source import emit_c
 from edgekit.converters.importers import load_model
 from edgekit.converters.layout import to_layout
 from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, split_into_patches
@@ -30,11 +32,15 @@ from edgekit.converters.quantization.fallback import quantize_with_gate
 from edgekit.converters.quantization.static import quantize_static
 from edgekit.cost.instructions import amounts, instructions, kind_of
 from edgekit.deploy.cores import CORES
-from edgekit.graph import Attr, Graph, Node
+from edgekit.deploy.firmware import build_image
+from edgekit.deploy.memory_layout import MemoryLayout
+from edgekit.emulators.qemu_board import machine_of, run_image
+from edgekit.graph import Attr, Graph, Node, Tensor
 from edgekit.ops import int8
 from edgekit.ops.spec import OpView
+from edgekit.planner import build_plan
 from edgekit.shapes import bind_dims
-from tests.benchmarks.bench_mcu_layers import alone, count
+from tests.benchmarks.bench_mcu_layers import PROFILE, alone
 from tests.narrow_networks import BlockNetwork, samples_of
 
 WEIGHTED = ("conv2d", "depthwise_conv2d", "fully_connected")
@@ -56,10 +62,29 @@ def at_widths(graph: Graph, bits: int, weight_bits: int = 8) -> Graph:
     widths = {
         group.tensors[0]: (WIDTHS[bits], int8.quantization_of(graph.tensors[group.tensors[0]]))
         for group in width_groups(graph)
-        if group.can_narrow and bits < 8
+        if bits in group.narrow_bits
     }
     layers = {n.name: weight_bits for n in graph.nodes if n.op in WEIGHTED and weight_bits < 8}
     return with_bit_widths(graph, widths, layers)
+
+
+def count(graph: Graph, core_name: str) -> float:
+    """Return the instructions of one inference; packed inputs are random bytes."""
+    core = CORES[core_name]
+    machine = machine_of(core)
+    layout = MemoryLayout(machine.name, machine.flash, machine.ram, vectors=machine.vectors)
+    model = emit_c(graph, build_plan(graph, PROFILE, executor="reference", kernels=core.kernels))
+    data = [given_bytes(graph.tensors[name]) for name in graph.inputs]
+    with tempfile.TemporaryDirectory() as folder:
+        image = build_image(model.files, core, layout, Path(folder), uses_float=model.uses_float)
+        return run_image(image.elf, core, [data], model.outputs).instructions
+
+
+def given_bytes(tensor: Tensor) -> bytes:
+    random = np.random.default_rng(0)
+    if tensor.dtype.is_float:
+        return random.normal(size=tensor.elements).astype(tensor.dtype.numpy).tobytes()
+    return random.bytes(tensor.size_bytes)
 
 
 def forms(graph: Graph) -> Iterator[Graph]:

@@ -25,6 +25,7 @@ from edgekit.errors import InternalError
 from edgekit.graph import Graph, Node, TensorKind
 from edgekit.lifetimes import in_place_pairs, scratch_bytes, view_pair
 from edgekit.ops.kernel_set import KernelSet
+from edgekit.selects import selects_in_order
 
 _BEAM_WIDTH = 32
 
@@ -57,6 +58,9 @@ def schedule(
 ) -> Schedule:
     """Return the graph with its nodes in the order of the smallest peak.
 
+    Where cases are chosen at run time, each a run of nodes, the order stays: in another one both
+    cases would have to be computed.
+
     Parameters
     ----------
     graph : Graph
@@ -69,6 +73,9 @@ def schedule(
         Executed sets looked at in one segment before the search gives up its proof.
     """
     costs = _Costs(graph, kernels, with_scratch)
+    if selects_in_order(graph):
+        given_peak = costs.peak_of(range(len(graph.nodes)))
+        return Schedule(graph, given_peak, given_peak, given_peak == costs.floor_bytes())
     first = tuple(index for index in range(costs.count) if not costs.predecessors[index])
     state = _State(costs.floor_bytes(), costs.start_bytes, 0, (), first)
     optimal = True

@@ -15,7 +15,7 @@ from edgekit.converters.partitioning.patches import PatchGrid, patch_stages
 from edgekit.converters.partitioning.selective_patches import Choice, split_selectively
 from edgekit.dtypes import Array
 from edgekit.errors import UnsupportedOpError, UsageError
-from edgekit.graph import Graph, Quantization, Tensor
+from edgekit.graph import Graph, Node, Quantization, Tensor
 from edgekit.ops.evaluate import evaluate
 from edgekit.plan import Plan, Select
 from edgekit.planner import build_plan
@@ -127,6 +127,16 @@ def parts(array: Array) -> list[Array]:
     return [part for rows in np.split(array, 3, axis=1) for part in np.split(rows, 2, axis=2)]
 
 
+def test_a_map_that_no_patch_computes_cannot_be_tested() -> None:
+    b = ImageBuilder(np.random.default_rng(1))
+    image = b.image(8, 8, 3)
+    unread, x = (b.conv(image, 4, (3, 3), ((1, 1), (1, 1))) for _ in range(2))
+    graph = b.graph(b.conv(x, 4, (1, 1), ((0, 0), (0, 0))))
+    grid = PatchGrid(graph.nodes[-1].name, 2, 2)
+    with pytest.raises(UsageError, match="not computed in patch 0"):
+        split_selectively(graph, graph, grid, Choice(tested=unread))
+
+
 @pytest.mark.parametrize("positions", [frozenset(), frozenset({0, 5}), frozenset(range(6))])
 def test_fixed_positions_are_computed_in_high_precision_and_no_others(
     positions: frozenset[int],
@@ -184,11 +194,31 @@ def test_high_precision_in_tiles_needs_less_memory() -> None:
     assert peak_bytes((2, 2)) < peak_bytes((1, 1))
 
 
+def by_depth(graph: Graph) -> list[Node]:
+    """Return the nodes in an order that mixes the cases of a choice."""
+    depth: dict[str, int] = {}
+    for node in graph.nodes:
+        deepest = max((depth.get(name, 0) for name in node.inputs), default=0)
+        depth |= dict.fromkeys(node.outputs, deepest + 1)
+    return sorted(graph.nodes, key=lambda node: depth[node.outputs[0]])
+
+
+def test_scheduling_leaves_the_cases_of_a_choice_together() -> None:
+    _, _, chosen = chosen_graph(Choice((2, 1), FIRST))
+    assert cases_of(build_plan(chosen, BOARD, executor="reference"))
+    assert schedule(chosen, with_scratch=False).graph.nodes == chosen.nodes
+
+
 def test_a_choice_in_another_order_is_still_computed() -> None:
     choice = Choice((2, 1), FIRST, low=-90, high=90, most_share=0.22)
     _, low, chosen = chosen_graph(choice)
-    ordered = schedule(chosen, with_scratch=False).graph
+    ordered = chosen.replace(nodes=by_depth(chosen))
     plan = build_plan(ordered, BOARD, executor="reference")
+    given = build_plan(chosen, BOARD, executor="reference")
+    skipped, left_out = (
+        sum(case.last - case.first + 1 for case in cases_of(one)) for one in (given, plan)
+    )
+    assert left_out < skipped
     expected = evaluate(chosen, image_of(low))
     found = ReferenceRunner(ordered, plan).run(image_of(low)).outputs
     np.testing.assert_array_equal(found[low.outputs[0]], expected[low.outputs[0]])

@@ -323,6 +323,48 @@ def test_pooling_equals_that_of_int8(
     np.testing.assert_array_equal(found, expected)
 
 
+@st.composite
+def dense_layers(draw: st.DrawFn) -> tuple[dict[str, Field], Values, Values]:
+    """Return fields of the kernel of int8, its input, and the weights in four bits."""
+    rows, depth, outputs = draw(st.integers(1, 3)), draw(st.integers(1, 40)), draw(CHANNELS)
+    data = np.random.default_rng(draw(st.integers(0, 2**32)))
+    matrix = drawn(data, (outputs, depth), 4)
+    channels, simple = factors(draw, data, outputs, usual=draw(st.booleans()))
+    low, high = activation_range(draw, 8)
+    per_channel = draw(st.booleans())
+    fields: dict[str, Field] = {
+        "rows": rows,
+        "depth": depth,
+        "output_channels": outputs,
+        "weights_zero_point": draw(st.integers(-8, 7)),
+        "output_zero_point": draw(st.integers(-128, 127)),
+        "activation_min": low,
+        "activation_max": high,
+        "simple_rescale": simple,
+        "factor_step": 2 if per_channel else 0,
+        "weights": weights_in_order(matrix, KernelSet.PORTABLE),
+        "bias": channels[:, 0],
+        "factors": channels[: outputs if per_channel else 1, 1:],
+    }
+    narrow = weights_in_order(matrix, KernelSet.PORTABLE, bits=4)
+    return fields, drawn(data, (rows, depth), 8), narrow
+
+
+@settings(deadline=None)
+@given(case=dense_layers())
+def test_dense_layers_equal_those_of_int8(
+    kernels: Kernels, case: tuple[dict[str, Field], Values, Values]
+) -> None:
+    library = library_of(kernels)
+    fields, values, narrow = case
+    count = number(fields, "rows") * number(fields, "output_channels")
+    inputs = {"input": values.view(np.uint8)}
+    expected = run(library, "ek_fully_connected_s8", fields, inputs, count)
+    packed: dict[str, Field] = {**fields, "weights": narrow}
+    found = run(library, "ek_fully_connected_packed", packed, inputs, count)
+    np.testing.assert_array_equal(found, expected)
+
+
 @settings(deadline=None)
 @given(data=st.data())
 def test_sums_equal_those_of_int8(kernels: Kernels, data: st.DataObject) -> None:

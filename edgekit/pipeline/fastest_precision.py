@@ -173,11 +173,11 @@ def fitting_by_fewer_bits(product: Product, job: Job, plan_of: Plans) -> str:
     weighing = _Weighing(product, job, plan_of)
     for form in weighing.smallest_forms():
         if form.fits:
-            sizes = ", ".join(
+            sizes = " and ".join(
                 f"{use.peak_bytes:,} bytes of {use.name}" for use in form.plan.memories
             )
-            data = "" if job.batches else " and --calibration"
-            return f"with --mixed auto{data} it fits: {form.name} take {sizes}; outputs change"
+            data = "" if job.batches else " --calibration DATA"
+            return f"with --mixed auto{data} it fits in {sizes} ({form.name}); outputs change"
     return ""
 
 

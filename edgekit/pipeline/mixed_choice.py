@@ -71,18 +71,24 @@ class Mixed:
 
     def note(self) -> str:
         """Return the sentence for the user."""
-        bits = [width for width in self.search.bits.values() if width < WIDE]
-        work = self.bit_operations
-        whole = max(self.int8_bit_operations, 1)
+        work, whole = self.bit_operations, max(self.int8_bit_operations, 1)
         worst = f" ({work.worst / whole:.0%} at worst)" if work.worst > round(work.expected) else ""
-        where = {
-            "widths": "",
-            "auto": "",
-            "static": "; some positions of patches always with 8",
-            "runtime": "; patches with outliers with 8, as a test at run time says",
-        }[self.mode]
         return (
-            f"{len(bits)} of {len(self.search.bits)} groups of activations have 4 or 2 bits{where}"
-            f": {work.expected / whole:.0%} of the bit operations of whole int8 layers{worst}. "
-            "Outputs change."
+            f"{'; '.join(self._narrowed())}: {work.expected / whole:.0%} of the bit operations of "
+            f"whole int8 layers{worst}. Outputs change."
         )
+
+    def _narrowed(self) -> list[str]:
+        """Return what has fewer bits."""
+        found = []
+        if self.weight_bits < WIDE:
+            found.append(f"Weights have {self.weight_bits} bits")
+        narrow = [bits for bits in self.search.bits.values() if bits < WIDE]
+        if narrow or not found:
+            groups = f"{len(narrow)} of {len(self.search.bits)} groups of activations"
+            found.append(f"{groups} have 4 or 2 bits")
+        if self.mode == "static":
+            found.append("some positions of patches always with 8")
+        if self.mode == "runtime":
+            found.append("patches with outliers with 8, as a test at run time says")
+        return found

@@ -88,7 +88,9 @@ def test_a_choice_at_run_time_runs_on_an_emulated_board(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--mixed", "runtime", "--patch", "auto"), "name them"),
+        (("--mixed", "runtime", "--patch", "off"), "between patches"),
+        (("--mixed", "runtime", "--mixed-lambda", "1"), "smaller --mixed-lambda"),
+        (("--mixed", "runtime", "--mixed-lambda", "1", "--patch", "2x2"), "smaller --mixed-lambda"),
         (("--mixed", "runtime", "--device", "pixel8", "--patch", "off"), "for firmware"),
         (("--mixed-lambda", "2"), "between 0 and 1"),
         (("--mixed-weights", "3"), "mixed_weights"),
@@ -111,14 +113,11 @@ def test_it_needs_calibration_data(visual_wake_words: dict[str, str], capsys: Ca
     assert "--calibration" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("gate", [("--max-accuracy-drop", "0"), ("--min-sqnr-db", "60")])
-def test_a_gate_holds_without_labels(
-    visual_wake_words: dict[str, str], capsys: Capture, gate: tuple[str, str]
-) -> None:
+def test_a_gate_holds_without_labels(visual_wake_words: dict[str, str], capsys: Capture) -> None:
     files = visual_wake_words
     given = ("--calibration", files["calibration"], "--device", "stm32l4r5", "--dry-run")
     coarse = ("--mixed", "widths", "--mixed-lambda", "0")
-    assert run(["convert", files["model"], *given, *coarse, *gate]) == 4
+    assert run(["convert", files["model"], *given, *coarse, "--min-sqnr-db", "60"]) == 4
     assert "fewer bits" in capsys.readouterr().err
 
 
@@ -130,3 +129,76 @@ def test_a_float_model_is_told_what_to_ask_for(tmp_path: Path, capsys: Capture) 
     options = ("--precision", "float32", "--mixed", "widths", "--dry-run")
     assert run(["convert", model, *given, *options]) == 2
     assert "--precision int8" in capsys.readouterr().err
+
+
+SMALL = """
+inherits = "stm32l4r5"
+name = "small"
+[[memories]]
+name = "{memory}"
+[memories.available_bytes]
+value = {room}
+source = "assumed: for a test"
+confidence = "low"
+[memories.reserved_bytes]
+value = {reserved}
+source = "assumed: for a test"
+confidence = "low"
+"""
+
+
+@pytest.mark.parametrize(
+    ("memory", "capacity", "room", "narrow"),
+    [("sram", 655360, 48000, "activations"), ("flash", 2097152, 180000, "weights")],
+)
+def test_a_refusal_says_what_fewer_bits_would_take_and_auto_takes_it(
+    visual_wake_words: dict[str, str],
+    tmp_path: Path,
+    capsys: Capture,
+    memory: str,
+    capacity: int,
+    room: int,
+    narrow: str,
+) -> None:
+    device = tmp_path / "small.toml"
+    device.write_text(SMALL.format(memory=memory, room=room, reserved=capacity - room))
+    given = ("convert", visual_wake_words["model"], "--device", str(device), "--patch", "off")
+    assert run([*given, "--dry-run"]) == 3
+    refused = capsys.readouterr().err
+    assert "--mixed auto --calibration" in refused
+    assert narrow in refused
+    data = ("--calibration", visual_wake_words["calibration"])
+    answer = answer_of(capsys, *given, *data, "--mixed", "auto", "--dry-run")
+    assert answer["fits"]
+    facts = answer["accuracy"]["mixed"]
+    rows = {row["form"]: row for row in facts["weighed"]}
+    assert not rows["int8"]["fits"]
+    assert rows[facts["chosen"]]["memories"][memory] <= room
+
+
+def test_int8_stays_where_it_fits(visual_wake_words: dict[str, str], capsys: Capture) -> None:
+    data = ("--calibration", visual_wake_words["calibration"])
+    given = ("convert", visual_wake_words["model"], "--device", "stm32l4r5", *data)
+    answer = answer_of(capsys, *given, "--mixed", "auto", "--dry-run")
+    assert answer["accuracy"]["mixed"]["chosen"] == "int8"
+    assert len(answer["accuracy"]["mixed"]["weighed"]) == 2
+    assert all(row["instructions"] > 0 for row in answer["accuracy"]["mixed"]["weighed"])
+
+
+def test_patches_of_two_precisions_are_searched(
+    visual_wake_words: dict[str, str], capsys: Capture
+) -> None:
+    data = ("--calibration", visual_wake_words["calibration"])
+    given = (
+        "convert",
+        visual_wake_words["model"],
+        "--device",
+        "nano33ble",
+        *data,
+        "--stream-input",
+    )
+    options = ("--mixed", "runtime", "--mixed-lambda", "0.6", "--dry-run")
+    answer = answer_of(capsys, *given, *options)
+    assert answer["fits"]
+    assert answer["patches"]["rows"] * answer["patches"]["columns"] > 1
+    assert answer["accuracy"]["mixed"]["tested"]

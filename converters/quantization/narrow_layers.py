@@ -7,10 +7,14 @@ from edgekit.dtypes import DType
 from edgekit.graph import Graph
 
 NARROW_BITS = 4
+CODE_BYTES = 48 * 1024
+"""Kernels and calls: 25 to 55 KB in firmware of MobileNetV2, in more or fewer patches."""
+TABLE_BYTES = 8
+"""That an output channel takes beside its bias: multiplier and shift."""
 
 
-def layers_for_flash(graph: Graph, most_bytes: int) -> dict[str, int]:
-    """Return the layers whose weights become narrow so that constants fit, the largest first.
+def layers_for_flash(graph: Graph, flash_bytes: int) -> dict[str, int]:
+    """Return the layers whose weights become narrow so that flash holds all, the largest first.
 
     Few large layers hold most weights, and small ones lose most by few bits: the first layer,
     whose errors all others read, and depthwise ones, whose outputs are sums of few products. They
@@ -20,8 +24,8 @@ def layers_for_flash(graph: Graph, most_bytes: int) -> dict[str, int]:
     ----------
     graph : Graph
         In int8.
-    most_bytes : int
-        That ``graph.weights_bytes`` may take.
+    flash_bytes : int
+        For constants, and for tables and code, which are estimated.
 
     Returns
     -------
@@ -29,12 +33,14 @@ def layers_for_flash(graph: Graph, most_bytes: int) -> dict[str, int]:
         Bits of each layer, as :func:`~edgekit.converters.quantization.bit_widths.with_bit_widths`
         takes them; none where int8 fits, all layers where nothing fits.
     """
+    weighted = [node for node in graph.nodes if node.op in NARROW_WEIGHTS]
     sizes = {
         node.name: graph.tensors[node.inputs[1]].elements
-        for node in graph.nodes
-        if node.op in NARROW_WEIGHTS and graph.tensors[node.inputs[1]].dtype is DType.INT8
+        for node in weighted
+        if graph.tensors[node.inputs[1]].dtype is DType.INT8
     }
-    left_bytes = graph.weights_bytes - most_bytes
+    channels = sum(graph.tensors[node.outputs[0]].static_shape[-1] for node in weighted)
+    left_bytes = graph.weights_bytes + TABLE_BYTES * channels + CODE_BYTES - flash_bytes
     chosen: dict[str, int] = {}
     for name in sorted(sizes, key=lambda name: -sizes[name]):
         if left_bytes <= 0:

@@ -8,7 +8,8 @@ less is computed twice. Which of the two wins is predicted from the instructions
 - the widths that ``--mixed-lambda`` asks for, in their own patches;
 - where int8 layers do not fit whole: as few narrow activations as make whole layers fit, and all
   that can be with 4 bits;
-- each of these with weights of 4 bits, where int8 weights are too large for the device.
+- each of these with weights of 4 bits in as many layers as it takes, the largest first, where
+  int8 weights are too large for the device.
 
 A narrower form that does not hold the gates of the recipe is left out. Forms whose instructions
 differ by less than what the prediction is off by count as equally fast: of these the one that keeps
@@ -17,8 +18,8 @@ most bits is taken, int8 before all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgekit.converters.partitioning.patch_search import live_peak_bytes
@@ -26,6 +27,7 @@ from edgekit.converters.partitioning.selective_search import Work
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
 from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, with_bit_widths
 from edgekit.converters.quantization.histograms import Histogram, observe_histograms
+from edgekit.converters.quantization.narrow_layers import layers_for_flash
 from edgekit.cost.bit_operations import bit_operations
 from edgekit.cost.instructions import instructions
 from edgekit.deploy.cores import kernels_of
@@ -68,7 +70,8 @@ class Form:
         Of all weights and activations of the whole layers.
     found : BitWidths or None
         None for int8 activations.
-    weight_bits : int
+    layers : mapping of node name to int
+        Bits of the weights that are narrower.
     """
 
     name: str
@@ -78,7 +81,7 @@ class Form:
     instructions: float
     kept_bits: int
     found: BitWidths | None = None
-    weight_bits: int = WIDE
+    layers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -195,30 +198,47 @@ class _Weighing:
         plain = self._form(INT8, self._product.graph)
         yield plain
         graph, profile = self._product.graph, self._job.profile
-        bits = 4 if self._weights_are_short(plain.plan) else self._job.recipe.mixed_weights
+        layers = self._layers(plain.plan)
         histograms = observe_histograms(graph, self._job.batches)
-        if bits < WIDE:
+        if layers:
             none = search_bit_widths(graph, histograms, lambda_=1.0, allowed=())
-            yield self._narrow("", none, bits)
+            yield self._narrow("", none, layers)
         wanted = searched_widths(graph, self._job, histograms=histograms)
-        yield self._narrow(f"widths of lambda {wanted.lambda_:g}", wanted, bits)
+        yield self._narrow(f"widths of lambda {wanted.lambda_:g}", wanted, layers)
         if plain.patching is None and not self._is_short(plain.plan, profile.working_memory):
             return
         for name, found in self._for_memory(histograms):
-            yield self._narrow(name, found, bits)
+            yield self._narrow(name, found, layers)
 
     def smallest_forms(self) -> Iterator[Form]:
         """Yield forms whose sizes are known without data: weights alone, and all of 4 bits."""
         graph = self._product.graph
-        weights = with_bit_widths(graph, {}, narrow_layers(graph, 4))
-        yield self._form("weights of 4 bits", weights)
+        layers = self._layers(self._form(INT8, graph).plan)
+        if layers:
+            weights = with_bit_widths(graph, {}, layers)
+            yield self._form(_weights_of(layers), weights)
         widths = {
             name: (WIDTHS[4], int8.quantization_of(graph.tensors[name]))
             for name in (g.tensors[0] for g in width_groups(graph) if 4 in g.narrow_bits)
         }
-        yield self._form("activations of 4 bits", with_bit_widths(graph, widths))
-        both = with_bit_widths(graph, widths, narrow_layers(graph, 4))
-        yield self._form("activations and weights of 4 bits", both)
+        title = ", ".join(part for part in ("activations of 4 bits", _weights_of(layers)) if part)
+        yield self._form(title, with_bit_widths(graph, widths, layers))
+
+    def _layers(self, plain: Plan) -> Mapping[str, int]:
+        """Return the layers whose weights are narrower: as asked for, or as flash needs it."""
+        graph, profile = self._product.graph, self._job.profile
+        home = profile.constants_memory or profile.working_memory
+        every = narrow_layers(graph, 4)
+        if self._job.recipe.mixed_weights < WIDE:
+            return every
+        if not self._is_short(plain, home):
+            return {}
+        if home == profile.working_memory:
+            return every
+        available = profile.memory(home).available_bytes.integer
+        largest = layers_for_flash(graph, available)
+        needed = with_bit_widths(graph, {}, largest).weights_bytes
+        return largest if needed <= available else every
 
     def _for_memory(self, histograms: dict[str, Histogram]) -> Iterator[tuple[str, BitWidths]]:
         graph = self._product.graph
@@ -237,15 +257,17 @@ class _Weighing:
             pass  # whole layers do not fit, however narrow
         yield "activations of 4 bits", _all_of_4_bits(graph, histograms)
 
-    def _narrow(self, name: str, found: BitWidths, bits: int) -> Form:
-        graph = self._product.graph
-        narrow = with_bit_widths(graph, found.widths, narrow_layers(graph, bits))
-        weights = f"weights of {bits} bits" if bits < WIDE else ""
-        title = ", ".join(part for part in (name, weights) if part)
-        return self._form(title, narrow, found, bits)
+    def _narrow(self, name: str, found: BitWidths, layers: Mapping[str, int]) -> Form:
+        narrow = with_bit_widths(self._product.graph, found.widths, layers)
+        title = ", ".join(part for part in (name, _weights_of(layers)) if part)
+        return self._form(title, narrow, found, layers)
 
     def _form(
-        self, name: str, graph: Graph, found: BitWidths | None = None, bits: int = WIDE
+        self,
+        name: str,
+        graph: Graph,
+        found: BitWidths | None = None,
+        layers: Mapping[str, int] | None = None,
     ) -> Form:
         whole = replace(self._product, graph=graph)
         recipe, profile = self._job.recipe, self._job.profile
@@ -254,18 +276,18 @@ class _Weighing:
         plan = self._plan_of(made)
         counted = sum(instructions(made.graph, self._kernels).values())
         kept = sum(tensor.elements * tensor.dtype.bits for tensor in graph.tensors.values())
-        return Form(name, made, patching, plan, counted, kept, found, bits)
+        return Form(name, made, patching, plan, counted, kept, found, layers or {})
 
     def _has_room(self, product: Product) -> bool:
         return not self._is_short(self._plan_of(product), self._job.profile.working_memory)
 
-    def _weights_are_short(self, plan: Plan) -> bool:
-        profile = self._job.profile
-        return self._is_short(plan, profile.constants_memory or profile.working_memory)
-
     @staticmethod
     def _is_short(plan: Plan, memory: str) -> bool:
         return memory in (use.name for use in exceeded_memories(plan))
+
+
+def _weights_of(layers: Mapping[str, int]) -> str:
+    return f"weights of {min(layers.values())} bits in {len(layers)} layers" if layers else ""
 
 
 def _all_of_4_bits(graph: Graph, histograms: dict[str, Histogram]) -> BitWidths:
@@ -292,7 +314,7 @@ def _finished(
         accuracy = {**product.accuracy, "mixed": {"mode": "auto", **facts}}
         made = replace(form.product, accuracy=accuracy)
         return replace(made, notes=(*made.notes, *notes)), form.patching
-    graph = narrowed(product.graph, job, form.found, weight_bits=form.weight_bits)
+    graph = narrowed(product.graph, job, form.found, layers=form.layers)
     made, patching = replace(product, graph=graph), form.patching
     if patching is not None:
         made, patching = in_patches(made, patching, kernels_of(job.profile))
@@ -303,7 +325,7 @@ def _finished(
         bit_operations(product.graph),
         Work(work, work, float(work)),
         accuracy=measured_against_int8(product.graph, graph, job),
-        weight_bits=form.weight_bits,
+        weight_bits=form.layers,
     )
     accuracy = {**product.accuracy, "precision": "mixed", "mixed": {**mixed.to_json(), **facts}}
     return replace(made, accuracy=accuracy, notes=(*made.notes, mixed.note(), *notes)), patching

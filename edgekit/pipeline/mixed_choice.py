@@ -31,8 +31,8 @@ class Mixed:
         What is left of the int8 network.
     example_shares : tuple of float
         Of the first calibration sample: the share of each patch's elements that are outliers.
-    weight_bits : int
-        Of the layers whose weights can be narrower.
+    weight_bits : mapping of layer to int
+        Of the layers whose weights are narrower.
     """
 
     mode: str
@@ -43,7 +43,7 @@ class Mixed:
     outlier_share: float = 0.0
     accuracy: Mapping[str, float] = field(default_factory=dict)
     example_shares: tuple[float, ...] = ()
-    weight_bits: int = WIDE
+    weight_bits: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain values of ``accuracy.mixed``."""
@@ -52,7 +52,7 @@ class Mixed:
             "mode": self.mode,
             "lambda": self.search.lambda_,
             "bits": narrow,
-            "weight_bits": self.weight_bits,
+            "weight_bits": dict(self.weight_bits),
             "bit_operations": self.bit_operations.worst,
             "expected_bit_operations": round(self.bit_operations.expected),
             "int8_bit_operations": self.int8_bit_operations,
@@ -81,8 +81,9 @@ class Mixed:
     def _narrowed(self) -> list[str]:
         """Return what has fewer bits."""
         found = []
-        if self.weight_bits < WIDE:
-            found.append(f"Weights have {self.weight_bits} bits")
+        if self.weight_bits:
+            bits = min(self.weight_bits.values())
+            found.append(f"Weights of {len(self.weight_bits)} layers have {bits} bits")
         narrow = [bits for bits in self.search.bits.values() if bits < WIDE]
         if narrow or not found:
             groups = f"{len(narrow)} of {len(self.search.bits)} groups of activations"

@@ -16,7 +16,7 @@ from edgekit.cost.bit_operations import bit_operations
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.mixed_accuracy import measured_against_int8
 from edgekit.pipeline.mixed_choice import Mixed
-from edgekit.pipeline.narrowing import narrow_kernels, narrowed, searched_widths
+from edgekit.pipeline.narrowing import narrow_kernels, narrow_layers, narrowed, searched_widths
 from edgekit.pipeline.patching import Patching
 from edgekit.pipeline.selective_precision import in_two_precisions
 from edgekit.pipeline.weigh import needs_data
@@ -56,6 +56,6 @@ def _narrow(product: Product, job: Job) -> tuple[Product, Patching | None, Mixed
         found,
         bit_operations(graph),
         Work(work, work, float(work)),
-        weight_bits=job.recipe.mixed_weights,
+        weight_bits=narrow_layers(product.graph, job.recipe.mixed_weights),
     )
     return replace(product, graph=narrow), None, mixed

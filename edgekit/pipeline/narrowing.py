@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
 from edgekit.converters.quantization.bit_widths import (
@@ -67,7 +67,11 @@ def searched_widths(
 
 
 def narrowed(
-    graph: Graph, job: Job, found: BitWidths | None = None, *, weight_bits: int | None = None
+    graph: Graph,
+    job: Job,
+    found: BitWidths | None = None,
+    *,
+    layers: Mapping[str, int] | None = None,
 ) -> Graph:
     """Return a graph with the widths that were found and weights of few bits, fitted to data.
 
@@ -78,14 +82,14 @@ def narrowed(
     job : Job
     found : BitWidths, optional
         Activations keep their 8 bits without it.
-    weight_bits : int, optional
-        Those of the recipe, without it.
+    layers : mapping of node name to int, optional
+        Bits of weights; without it all have those of the recipe.
     """
-    bits = job.recipe.mixed_weights if weight_bits is None else weight_bits
-    widths, layers = found.widths if found else {}, narrow_layers(graph, bits)
-    if not widths and not layers:
+    widths = found.widths if found else {}
+    bits = narrow_layers(graph, job.recipe.mixed_weights) if layers is None else layers
+    if not widths and not bits:
         return graph
-    return with_bit_widths(graph, widths, layers, samples=job.batches[:_REFINING_SAMPLES])
+    return with_bit_widths(graph, widths, bits, samples=job.batches[:_REFINING_SAMPLES])
 
 
 def narrow_layers(graph: Graph, bits: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import QuantRule
 from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.mixed_choice import Mixed
-from edgekit.pipeline.narrowing import narrowed, searched_widths
+from edgekit.pipeline.narrowing import narrow_layers, narrowed, searched_widths
 from edgekit.pipeline.patching import Patching, asked_for, available_bytes, patching_of
 
 _OUTLIER_SHARE = 0.25
@@ -70,7 +70,7 @@ def in_two_precisions(
         best.cost.choice,
         best.outlier_share,
         example_shares=best.example_shares,
-        weight_bits=job.recipe.mixed_weights,
+        weight_bits=narrow_layers(product.graph, job.recipe.mixed_weights),
     )
     chosen = replace(
         cost.chosen,

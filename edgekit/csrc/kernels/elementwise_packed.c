@@ -175,7 +175,7 @@ EK_INLINED void look_up_twos(const int8_t *table, const uint8_t *from, int32_t i
         const int32_t first = table[input_bits == 4 ? (from[0] & 15) ^ 8 : from[0] ^ 128];
         const int32_t second = table[input_bits == 4 ? (from[0] >> 4) ^ 8 : from[1] ^ 128];
         if (bits == 4) {
-            *to = (uint8_t)((first & 15) | second << 4);
+            *to = (uint8_t)((first & 15) | second * 16);
         } else {
             to[0] = (uint8_t)first;
             to[1] = (uint8_t)second;

@@ -5,8 +5,7 @@
 
 #include <stdint.h>
 
-/* For functions that leave the compiler few registers. */
-#define EK_APART static __attribute__((noinline))
+#include "inlined.h"
 
 #if defined(__ARM_FEATURE_MVE)
 

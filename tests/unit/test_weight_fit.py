@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,10 +21,11 @@ from edgekit.converters.quantization.weight_fit import (
     from_matrices,
     input_moments,
 )
-from edgekit.graph import Graph
+from edgekit.graph import Graph, Quantization
+from edgekit.ops import int8
 from edgekit.ops.evaluate import evaluate
 from edgekit.ops.spec import OpView
-from tests.narrow_networks import int8_network, samples_of
+from tests.narrow_networks import BlockNetwork, int8_network, quantized, samples_of
 
 SEEDS = st.integers(0, 10**6)
 
@@ -118,8 +121,7 @@ def test_weights_survive_being_matrices(graph: Graph) -> None:
         assert np.array_equal(from_matrices(as_matrices(weights, view), view), weights)
 
 
-def test_moments_multiply_weights_as_the_layer_does(graph: Graph) -> None:
-    """W' (X X') W is the energy of the layer's output, less its mean, on every layer."""
+def test_moments_of_equal_runs_are_equal_and_symmetric(graph: Graph) -> None:
     samples = samples_of(graph, 2)
     exact, other = (Progress(graph, samples) for _ in range(2))
     node = next(n for n in graph.nodes if n.op == "conv2d")
@@ -155,3 +157,27 @@ def test_nothing_narrow_leaves_every_constant(graph: Graph) -> None:
     for name, tensor in graph.tensors.items():
         if tensor.is_constant:
             assert np.array_equal(made.tensors[name].data, tensor.data)
+
+
+def test_weights_that_two_layers_share_stay() -> None:
+    net = BlockNetwork()
+    x = net.conv(net.input("x", 1, 8, 8, 3), 3, 8, activation="relu6")
+    y = net.conv(net.conv(x, 8, 8), 8, 8)
+    graph = quantized(net.graph(net.node("relu", y)))
+    one, two = graph.nodes[2:4]
+    weights = graph.tensors[one.inputs[1]]
+    scale = int8.scale_of(graph.tensors[two.inputs[0]]) * int8.quantization_of(weights).scale
+    bias = replace(
+        graph.tensors[two.inputs[2]], quantization=Quantization(scale, np.zeros(8, np.int32), 0)
+    )
+    sharing = replace(two, inputs=(two.inputs[0], weights.name, bias.name))
+    nodes = [sharing if node is two else node for node in graph.nodes]
+    shared = graph.replace(nodes=nodes, tensors=[bias])
+    group = next(g for g in width_groups(shared) if x in g.tensors)
+    kept = clip_range(observe_histograms(shared, samples_of(shared))[x], shared.tensors[x], 4)
+    made = with_bit_widths(
+        shared, {group.tensors[0]: (WIDTHS[4], kept)}, samples=samples_of(shared)
+    )
+    assert made.tensors[x].dtype is WIDTHS[4]
+    for node in (n for n in made.nodes if n.name in (one.name, two.name)):
+        assert np.array_equal(made.tensors[node.inputs[1]].data, weights.data)

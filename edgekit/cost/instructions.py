@@ -6,17 +6,19 @@ the bits of the output), runs of bytes copied, and the call itself. Rates are fi
 counted under QEMU; ``python -m tests.benchmarks.bench_instruction_model`` prints them, and how far
 off they are on networks that they were not fitted to.
 
-Times of a plan come from the rates of the device's profile (:mod:`edgekit.cost.roofline`); this is
-for choosing between plans for one device whose layers differ in widths and in what is computed
-twice.
+Times of a plan come from the rates of the device's profile (:mod:`edgekit.cost.roofline`), times
+:func:`width_factor`. The instructions themselves are for choosing between plans for one device
+whose layers differ in widths and in what is computed twice.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edgekit.cost.instruction_rates import RATES, Rates
+from edgekit.dtypes import DType
 from edgekit.graph import Graph, Tensor
 from edgekit.ops import spec_of
 from edgekit.ops.kernel_set import KernelSet
@@ -55,6 +57,20 @@ def node_instructions(view: OpView, rates: Mapping[str, Rates]) -> float:
         return 0.0
     of_kind = rates[kind]
     return sum(amount * of_kind[what] for what, amount in amounts(view).items())
+
+
+def width_factor(view: OpView) -> float:
+    """Return the instructions of a node over those that it takes in int8; 1 without narrow values.
+
+    Of the kernels for the DSP extension, which most cores have that fewer bits are for.
+    """
+    tensors = [tensor for tensor in (*view.inputs, *view.outputs) if tensor is not None]
+    if not any(tensor.dtype.is_packed for tensor in tensors):
+        return 1.0
+    rates = RATES[KernelSet.CORTEX_M_DSP]
+    wide = OpView(view.node, tuple(map(_widened, view.inputs)), tuple(map(_in_int8, view.outputs)))
+    plain = node_instructions(wide, rates)
+    return node_instructions(view, rates) / plain if plain else 1.0
 
 
 def kind_of(view: OpView) -> str:
@@ -135,6 +151,14 @@ def _pieces(view: OpView, moved: Tensor) -> int:
         if part != whole:
             break
     return moved.elements // max(run, 1)
+
+
+def _widened(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else _in_int8(tensor)
+
+
+def _in_int8(tensor: Tensor) -> Tensor:
+    return replace(tensor, dtype=DType.INT8) if tensor.dtype.is_packed else tensor
 
 
 def _bits(tensor: Tensor) -> int:

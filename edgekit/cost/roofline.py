@@ -5,8 +5,9 @@
 Application processors, GPUs and NPUs compute at ``ops_per_s x efficiency[class]``.
 Microcontrollers take ``macs x instructions_per_mac[class] x cycles_per_instruction / clock``, a
 first model: 1.5 cycles an instruction, instructions counted under QEMU for CMSIS-NN kernels (each
-profile says which). Activations move to and from the processor's memory; weights come from the
-memory that constants lie in. Nothing is assumed to stay in caches from node to node.
+profile says which); of layers with fewer than 8 bits, times what they take over int8. Activations
+move to and from the processor's memory; weights come from the memory that constants lie in. Nothing
+is assumed to stay in caches from node to node.
 
 References
 ----------
@@ -151,7 +152,7 @@ def _compute_seconds(work: Work, processor: Processor) -> float:
     if work.op_class == "view":
         return 0.0
     rate = _rate(work, processor)
-    return work.macs / rate if rate else 0.0
+    return work.macs * work.width_factor / rate if rate else 0.0
 
 
 def _memory(work: Work, profile: DeviceProfile, processor: Processor) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgekit.cost.instructions import width_factor
 from edgekit.dtypes import DType
 from edgekit.graph import Graph, Node, Tensor
 from edgekit.ops import spec_of
@@ -61,6 +62,9 @@ class Work:
         Read and written once.
     calls : int
         Kernels that run for it, each with its overhead.
+    width_factor : float
+        Instructions over those of the same layer in int8: other than 1 where values have fewer
+        bits (:mod:`edgekit.cost.instructions`).
     """
 
     op: str
@@ -71,6 +75,7 @@ class Work:
     activation_bytes: int
     weight_bytes: int
     calls: int = 1
+    width_factor: float = 1.0
 
 
 def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> Work:
@@ -116,6 +121,7 @@ def node_work(graph: Graph, node: Node, precision: Precision | None = None) -> W
         activation_bytes=activation_bytes + (_quantizing_bytes(view) if dynamic else 0),
         weight_bytes=weight_bytes,
         calls=2 if dynamic else 1,
+        width_factor=width_factor(view),
     )
 
 

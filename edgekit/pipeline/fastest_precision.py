@@ -235,8 +235,10 @@ class _Weighing:
             return {}
         if home == profile.working_memory:
             return every
-        available = profile.memory(home).available_bytes.integer
-        largest = layers_for_flash(graph, available)
+        memory = profile.memory(home)
+        available = memory.available_bytes.integer
+        reserved = memory.reserved_bytes.integer if memory.reserved_bytes else 0
+        largest = layers_for_flash(graph, available + reserved)
         needed = with_bit_widths(graph, {}, largest).weights_bytes
         return largest if needed <= available else every
 

@@ -10,6 +10,7 @@ from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, wit
 from edgekit.converters.quantization.static import quantize_static
 from edgekit.cost.instruction_rates import RATES
 from edgekit.cost.instructions import amounts, instructions, kind_of
+from edgekit.cost.work import node_work
 from edgekit.graph import Graph
 from edgekit.ops import int8
 from edgekit.ops.kernel_set import KernelSet
@@ -56,3 +57,17 @@ def test_what_computes_nothing_takes_nothing() -> None:
     counts = instructions(graph, KernelSet.CORTEX_M_DSP)
     assert all(counts[node.name] == 0 for node in views)
     assert all(count > 0 for name, count in counts.items() if name not in {v.name for v in views})
+
+
+def test_the_time_of_narrow_layers_is_that_of_int8_times_a_factor() -> None:
+    wide, narrow = network(), network(bits=4)
+    for one, other in zip(wide.nodes, narrow.nodes, strict=True):
+        view = OpView.of(narrow, other)
+        tensors = [tensor for tensor in (*view.inputs, *view.outputs) if tensor is not None]
+        work = node_work(narrow, other)
+        assert node_work(wide, one).width_factor == 1.0
+        if not any(tensor.dtype.is_packed for tensor in tensors):
+            assert work.width_factor == 1.0
+        else:
+            assert 0.0 < work.width_factor < 3.0
+    assert any(node_work(narrow, node).width_factor != 1.0 for node in narrow.nodes)

@@ -102,7 +102,9 @@ def factors(
     rows = np.zeros((channels, 3), np.int32)
     rows[:, 0] = data.integers(-(2**12), 2**12, channels)
     rows[:, 1] = data.integers(2**30, 2**31 - 1, channels)
-    rows[:, 2] = data.integers(-14, -7 if simple else 2, channels)
+    rows[:, 2] = data.integers(*((-14, -7) if simple else (-24, 2)), channels)
+    if not simple:
+        rows[data.random(channels) < 0.1, 1] = 0
     return rows, int(simple)
 
 
@@ -192,7 +194,7 @@ def convolutions(
         weights = weights_in_order(matrix, KernelSet.PORTABLE, groups)
         narrow = weights_in_order(matrix, KernelSet.PORTABLE, groups, weight_bits)
         stored = narrow.view(np.uint8)
-    rows, simple = factors(draw, data, outputs, usual=usual)
+    rows, simple = factors(draw, data, outputs, usual=usual and draw(st.booleans()))
     low, high = activation_range(draw, output_bits)
     fields = {
         **fields,

@@ -51,6 +51,17 @@ static void convolve_row_3x3(const ek_conv2d_s8_params *params, const ek_kernel_
     }
 }
 
+/* Clamps a row of some channels to bounds that are narrower than those of int8. */
+static void clamp_row(const ek_conv2d_s8_params *params, int32_t channels, int8_t *output) {
+    const int32_t low = params->activation_min, high = params->activation_max;
+    for (int32_t left = params->output_width; left > 0; left--) {
+        for (int32_t i = 0; i < channels; i++) {
+            output[i] = (int8_t)ek_clamp(output[i], low, high);
+        }
+        output += params->output_channels;
+    }
+}
+
 /* All rows of `channels` channels from `first` on. */
 static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside *inside,
                               const int8_t *input, int32_t first, int32_t channels, ek_ring *kept,
@@ -58,8 +69,10 @@ static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside
     const int32_t multiplier = params->output_channels / params->input_channels;
     const ek_output_stage stage = {params->output_zero_point, params->activation_min,
                                    params->activation_max, params->simple_rescale};
+    const ek_output_stage full = {.low = -128, .high = 127};
+    const int32_t is_clamped = !ek_is_full(&stage);
     const int32_t is_usual = ek_is_3x3(params) && multiplier == 1 && params->stride_width <= 2 &&
-                             ek_is_usual(&stage, params->channels + first * EK_CHANNEL_FIELDS + 1,
+                             ek_is_usual(&full, params->channels + first * EK_CHANNEL_FIELDS + 1,
                                          EK_CHANNEL_FIELDS, channels);
     ek_kernel_3x3 kernels[EK_RING_CHANNELS];
     for (int32_t i = 0; is_usual && i < channels; i++) {
@@ -73,6 +86,9 @@ static void convolve_channels(const ek_conv2d_s8_params *params, const ek_inside
         if (is_usual) {
             convolve_row_3x3(params, kernels, channels, ek_ring_row(kept, 2, 0),
                              ek_ring_row(kept, 1, 0), ek_ring_row(kept, 0, 0), output);
+            if (is_clamped) {
+                clamp_row(params, channels, output);
+            }
         } else {
             for (int32_t i = 0; i < channels * multiplier; i++) {
                 ek_depthwise_row(params, kept, i / multiplier, first * multiplier + i, output + i);

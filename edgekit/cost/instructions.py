@@ -39,14 +39,15 @@ def instructions(graph: Graph, kernels: KernelSet) -> dict[str, float]:
     graph : Graph
         Static shapes, channels last.
     kernels : KernelSet
-        Whose kernels run it; Helium has no rates and takes those of the DSP extension.
+        Whose kernels run it. Where they have no rates, those of the DSP extension stand in:
+        portable kernels take more for each product, Helium less.
 
     Raises
     ------
     UnsupportedOpError
         If edgekit has no such operator.
     """
-    rates = RATES[KernelSet.PORTABLE if kernels is KernelSet.PORTABLE else KernelSet.CORTEX_M_DSP]
+    rates = RATES.get(kernels, RATES[KernelSet.CORTEX_M_DSP])
     return {node.name: node_instructions(OpView.of(graph, node), rates) for node in graph.nodes}
 
 

@@ -26,8 +26,8 @@ from edgekit.ops import int8
 from edgekit.ops.spec import OpView
 from edgekit.ops.windows import pad_image, patches, window_of
 
-_DAMPING = 0.01
-_DAMPING_OF_FEW = 2.0
+_DAMPING = 0.2
+_DAMPING_OF_FEW = 32.0
 """Added to the diagonal of the matrix that is inverted, as a share of its mean: the first always,
 the second times the weights of a row to each position that the sums are made of."""
 _POSITIONS = 32_768

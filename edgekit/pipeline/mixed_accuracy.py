@@ -14,12 +14,14 @@ from edgekit.graph import Graph, Tensor
 from edgekit.ops import int8
 from edgekit.ops.evaluate import evaluate
 from edgekit.pipeline.job import Job
+from edgekit.pipeline.narrowing import kept_back_samples
 
 
 def measured_against_int8(int8_graph: Graph, graph: Graph, job: Job) -> dict[str, float]:
     """Return how much of the int8 network is left: by labels where there are some.
 
-    The gate of the recipe holds against int8; without labels accuracy is agreement on classes.
+    The gate of the recipe holds against int8; without labels accuracy is agreement on the classes
+    of those calibration samples that weights are not fitted to.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def measured_against_int8(int8_graph: Graph, graph: Graph, job: Job) -> dict[str
     first = graph.outputs[0]
     ratios = {name: Ratio() for name in graph.outputs}
     same = []
-    for sample in job.batches:
+    for sample in kept_back_samples(job.batches):
         exact, values = evaluate(int8_graph, sample), evaluate(graph, sample)
         same.append(int(np.argmax(values[first])) == int(np.argmax(exact[first])))
         for name, ratio in ratios.items():

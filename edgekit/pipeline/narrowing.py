@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.converters.quantization.bit_search import WIDE, BitWidths, search_bit_widths
 from edgekit.converters.quantization.bit_widths import (
@@ -12,7 +12,7 @@ from edgekit.converters.quantization.bit_widths import (
 )
 from edgekit.converters.quantization.histograms import Histogram, observe_histograms
 from edgekit.deploy.cores import kernels_of
-from edgekit.dtypes import DType
+from edgekit.dtypes import Array, DType
 from edgekit.errors import UsageError
 from edgekit.graph import Graph
 from edgekit.ops.kernel_set import KernelSet
@@ -20,8 +20,24 @@ from edgekit.pipeline.job import Job, Product
 from edgekit.pipeline.kept_source import is_quantized
 from edgekit.profiles import DeviceProfile
 
-_REFINING_SAMPLES = 32
+Inputs = Mapping[str, Array]
+
+_MOST_FITTED = 32
 """Samples to which weights are fitted anew: the live tensors of all are held in memory."""
+
+_KEPT_BACK = 4
+"""Of so many samples in a row the last is not fitted to: what is lost is measured on it."""
+
+
+def fitted_samples(samples: Sequence[Inputs]) -> list[Inputs]:
+    """Return the samples that weights are fitted to."""
+    fitted = [each for index, each in enumerate(samples, 1) if index % _KEPT_BACK]
+    return fitted[:_MOST_FITTED]
+
+
+def kept_back_samples(samples: Sequence[Inputs]) -> list[Inputs]:
+    """Return the samples that nothing is fitted to; all of them where they are too few for that."""
+    return list(samples[_KEPT_BACK - 1 :: _KEPT_BACK] or samples)
 
 
 def narrow_kernels(product: Product, profile: DeviceProfile) -> KernelSet:
@@ -89,7 +105,7 @@ def narrowed(
     bits = narrow_layers(graph, job.recipe.mixed_weights) if layers is None else layers
     if not widths and not bits:
         return graph
-    return with_bit_widths(graph, widths, bits, samples=job.batches[:_REFINING_SAMPLES])
+    return with_bit_widths(graph, widths, bits, samples=fitted_samples(job.batches))
 
 
 def narrow_layers(graph: Graph, bits: int) -> dict[str, int]:

@@ -32,6 +32,8 @@ _DAMPING_OF_FEW = 32.0
 the second times the weights of a row to each position that the sums are made of."""
 _POSITIONS = 32_768
 """Positions of all samples together that the sums are made of, evenly spread."""
+_LEAST_SPREAD = 1e-10
+"""Variance over mean square of inputs: what is less is the rounding of sums of constant ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +82,11 @@ def input_moments(twin: Node, exact: Progress, node: Node, rounded: Progress) ->
         sums = [sums[0] + wanted.sum(axis=1), sums[1] + got.sum(axis=1)]
         real, mixed = real + turned @ got, mixed + turned @ wanted
         same = same and np.array_equal(wanted, got)
-    means = sums[1][:, :, None] / count
+    means, squares = sums[1][:, :, None] / count, np.einsum("gkk->g", real)
     real, mixed = real - means * sums[1][:, None, :], mixed - means * sums[0][:, None, :]
+    # Constant inputs tell nothing of the weights: what is left of them would be divided by itself.
+    is_constant = np.einsum("gkk->g", real) <= _LEAST_SPREAD * squares
+    real[is_constant] = mixed[is_constant] = 0.0
     return InputMoments(real, mixed, count, same)
 
 

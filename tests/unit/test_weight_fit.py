@@ -152,6 +152,28 @@ def test_calibration_brings_narrow_activations_nearer(graph: Graph) -> None:
     assert sqnr_db(exact, fit) > sqnr_db(exact, plain)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_inputs_that_are_constant_tell_nothing_of_the_weights(seed: int) -> None:
+    net = BlockNetwork(seed)
+    x = net.conv(net.input("x", 1, 24, 24, 3), 3, 8, activation="relu6")
+    weights, bias = net.tensors["w0"].data.copy(), net.tensors["b0"].data.copy()
+    weights[0], bias[0] = 0.0, 0.7
+    net.constant("w0", weights)
+    net.constant("b0", bias)
+    y = net.depthwise(x, 8)
+    depthwise = net.nodes[-1]
+    net.nodes[-1] = replace(depthwise, attrs={**depthwise.attrs, "padding": ((0, 0), (0, 0))})
+    graph = quantized(net.graph(net.conv(y, 8, 4)))
+    samples = samples_of(graph)
+    kept = clip_range(observe_histograms(graph, samples)[x], graph.tensors[x], 4)
+    made = with_bit_widths(graph, {x: (WIDTHS[4], kept)}, samples=samples)
+    before, after = (
+        int8.real_from_stored(tensor.data, tensor)[..., 0]
+        for tensor in (one.tensors[depthwise.inputs[1]] for one in (graph, made))
+    )
+    np.testing.assert_allclose(after, before, atol=0.01 * np.abs(before).max())
+
+
 def test_nothing_narrow_leaves_every_constant(graph: Graph) -> None:
     made = with_bit_widths(graph, {}, samples=samples_of(graph, 2))
     for name, tensor in graph.tensors.items():

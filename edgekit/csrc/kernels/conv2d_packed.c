@@ -1,3 +1,4 @@
+#include "inlined.h"
 #include "packed.h"
 #include "packed_values.h"
 #include "plane.h"
@@ -141,24 +142,63 @@ static void unpack_block(const ek_conv2d_packed_params *params, image *from, int
     }
 }
 
-/* Convolves a group of channels of a pixel by weights of 4 bits; the row is filled up to words. */
-static void multiply_nibbles(const ek_conv2d_s8_params *block, int32_t group, const int8_t *row,
-                             int8_t *output) {
+/* Two rows, one place of the depth: each weight is taken out of its word once. */
+#define EK_ADD_NIBBLES(place)                                                                      \
+    do {                                                                                           \
+        const int32_t x = first[place], y = second[place];                                         \
+        int32_t w = ek_nibble(word, 0, place);                                                     \
+        a += x * w, c += y * w, w = ek_nibble(word, 1, place);                                     \
+        b += x * w, d += y * w;                                                                    \
+    } while (0)
+
+/* Adds two channels, whose words of weights of 4 bits lie `step` bytes apart, times two rows. */
+EK_APART void nibbles_2x2(const uint8_t *weights, int32_t step, const int8_t *first, int32_t fours,
+                          int32_t sums[4]) {
+    const int8_t *second = first + 4 * fours;
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (const int8_t *end = second; first < end;) {
+        const uint32_t word = ek_word_at(weights);
+        EK_ADD_NIBBLES(0);
+        EK_ADD_NIBBLES(1);
+        EK_ADD_NIBBLES(2);
+        EK_ADD_NIBBLES(3);
+        first += 4;
+        second += 4;
+        weights += step;
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+/* Convolves a group of channels of two pixels by weights of 4 bits; results may be the same. */
+static void multiply_nibbles(const ek_conv2d_s8_params *block, int32_t group, const int8_t *rows,
+                             int8_t *first, int8_t *second) {
     const ek_output_stage stage = {block->output_zero_point, block->activation_min,
                                    block->activation_max, block->simple_rescale};
-    const int32_t outputs = block->output_channels / block->groups, depth = group_channels(block);
+    const int32_t outputs = block->output_channels / block->groups;
+    const int32_t fours = (group_channels(block) + 3) / 4;
     const uint8_t *weights =
-        (const uint8_t *)block->weights + group * ek_weights_bytes(outputs, depth, 4);
+        (const uint8_t *)block->weights + group * ek_weights_bytes(outputs, 4 * fours, 4);
     const int32_t *channel = block->channels + group * outputs * EK_CHANNEL_FIELDS;
-    for (int32_t done = 0; done < outputs; done += 4) {
-        const int32_t width = ek_least(outputs - done, 4);
-        int32_t sums[4] = {0};
-        weights = ek_nibbles_by_row(weights, row, (depth + 3) / 4, width, sums);
-        for (int32_t i = 0; i < width; i++, channel += EK_CHANNEL_FIELDS) {
-            output[group * outputs + done + i] =
-                ek_finish(ek_wrapping_add(sums[i], channel[0]), channel, &stage);
+    for (int32_t done = 0; done < outputs; done += 2) {
+        /* Of a block of four, the second two have every second word. */
+        const int32_t is_second = done & 2, is_block_of_four = is_second || outputs - done > 2;
+        const int32_t step = is_block_of_four ? 8 : 4;
+        int32_t sums[4];
+        nibbles_2x2(weights + 2 * is_second, step, rows, fours, sums);
+        for (int32_t i = 0; i < ek_least(outputs - done, 2); i++, channel += EK_CHANNEL_FIELDS) {
+            first[done + i] = ek_finish(ek_wrapping_add(sums[i], channel[0]), channel, &stage);
+            second[done + i] = ek_finish(ek_wrapping_add(sums[2 + i], channel[0]), channel, &stage);
         }
+        weights += is_second ? 8 * fours : 0;
     }
+}
+
+/* Copies the channels of a group of one pixel; returns what is behind the word they end in. */
+static int8_t *copy_group(const ek_conv2d_s8_params *block, const int8_t *pixel, int32_t group,
+                          int8_t *row) {
+    const int32_t channels = group_channels(block);
+    ek_copy_bytes(pixel + group * channels, channels, row);
+    return fill(row + channels, 0, -channels & 3);
 }
 
 /* Convolves pixels by a kernel of 1 by 1; results may lie on them. */
@@ -168,16 +208,17 @@ static void convolve_block(const ek_conv2d_s8_params *block, int32_t weight_bits
         (void)ek_conv2d_s8(block, pixels, scratch, results);
         return;
     }
-    const int32_t channels = group_channels(block);
-    for (int32_t i = 0; i < block->input_width; i++) {
+    const int32_t inputs = block->input_channels, outputs = block->output_channels;
+    for (int32_t left = block->input_width; left > 0; left -= 2) {
+        const int32_t other = left > 1;
         for (int32_t group = 0; group < block->groups; group++) {
-            int8_t *row = scratch;
-            ek_copy_bytes(pixels + group * channels, channels, row);
-            (void)fill(row + channels, 0, -channels & 3);
-            multiply_nibbles(block, group, row, results);
+            int8_t *second = copy_group(block, pixels, group, scratch);
+            (void)copy_group(block, pixels + other * inputs, group, second);
+            int8_t *result = results + group * (outputs / block->groups);
+            multiply_nibbles(block, group, scratch, result, result + other * outputs);
         }
-        pixels += block->input_channels;
-        results += block->output_channels;
+        pixels += 2 * inputs;
+        results += 2 * outputs;
     }
 }
 

@@ -78,28 +78,10 @@ static inline int32_t ek_weights_bytes(int32_t channels, int32_t depth, int32_t 
     return ek_packed_bytes(channels, depth) * weight_bits / 8;
 }
 
-/* A weight of 4 bits: of a place with an even number in the lower half of its byte. */
-static inline int32_t ek_nibble(uint8_t byte, int32_t place) {
-    const int32_t field = (place & 1) ? byte >> 4 : byte & 15;
-    return (field ^ 8) - 8;
-}
-
-/* Adds up to four channels, whose weights have 4 bits, times one row; returns the weights behind.
- */
-static inline const uint8_t *ek_nibbles_by_row(const uint8_t *weights, const int8_t *row,
-                                               int32_t fours, int32_t channels, int32_t sums[4]) {
-    const int32_t columns = channels > 2 ? 4 : 2;
-    for (int32_t four = 0; four < fours; four++) {
-        for (int32_t place = 0; place < 4; place++) {
-            for (int32_t channel = 0; channel < channels; channel++) {
-                const int32_t at = (channel >> 1) * 4 + (place >> 1) * 2 + (channel & 1);
-                sums[channel] += row[place] * ek_nibble(weights[at], place);
-            }
-        }
-        row += 4;
-        weights += 2 * columns;
-    }
-    return weights;
+/* A weight of 4 bits: place 0 to 3 of channel 0 or 1 of those whose weights share a word. */
+static inline int32_t ek_nibble(uint32_t word, int32_t channel, int32_t place) {
+    const int32_t at = (place >> 1) * 4 + channel * 2 + (place & 1);
+    return (int32_t)(word << (28 - 4 * at)) >> 28;
 }
 
 #endif

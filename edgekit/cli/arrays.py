@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 
 from edgekit.dtypes import Array
 from edgekit.errors import UsageError
+
+_BROKEN_FILE = (EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise on damaged files."""
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -22,11 +26,14 @@ def read_arrays(path: Path) -> dict[str, Array]:
         If it cannot be read, or holds something else than plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UsageError(f"{path} is one array without a name, no .npz file")
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _BROKEN_FILE as error:
         raise UsageError(f"{path} is no .npz file with one array an input: {error}") from error
 
 

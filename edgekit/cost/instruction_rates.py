@@ -1,9 +1,10 @@
 """Instructions for each amount of work, by kernels and kind of node.
 
 Fitted to counts under QEMU 7.2 of layers of the classifiers that ship, one by one, on a Cortex-M4
-and, for the portable kernels, on a Cortex-M3 (``python -m tests.benchmarks.bench_instruction_model``
-prints them). The names are those of :func:`edgekit.cost.instructions.amounts`. Weights of 2 bits,
-of which none were counted, take the rates of 8.
+and, for the portable kernels, on a Cortex-M3
+(``python -m tests.benchmarks.bench_instruction_model`` prints them). The names are those of
+:func:`edgekit.cost.instructions.amounts`. Weights of 2 bits, of which none were counted, take the
+rates of 8.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgekit.converters.calibration.ranges import calibrate
@@ -9,9 +11,10 @@ from edgekit.converters.partitioning.patches import PatchGrid, patch_stages, spl
 from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, with_bit_widths
 from edgekit.converters.quantization.static import quantize_static
 from edgekit.cost.instruction_rates import RATES
-from edgekit.cost.instructions import amounts, instructions, kind_of
+from edgekit.cost.instructions import amounts, instructions, kind_of, node_instructions
 from edgekit.cost.work import node_work
-from edgekit.graph import Graph
+from edgekit.dtypes import DType
+from edgekit.graph import Graph, Node, Tensor
 from edgekit.ops import int8
 from edgekit.ops.kernel_set import KernelSet
 from edgekit.ops.spec import OpView
@@ -49,6 +52,18 @@ def test_larger_images_and_what_is_computed_twice_take_more(kernels: KernelSet) 
         for n in (2, 4)
     ]
     assert whole < patched[0] < patched[1]
+
+
+@pytest.mark.parametrize("kernels", list(RATES), ids=lambda kernels: str(kernels.value))
+def test_only_sums_of_one_width_are_looked_up(kernels: KernelSet) -> None:
+    def taken(first: int, second: int, output: int) -> float:
+        image = Tensor("x", (1, 24, 24, 16), DType.INT8)
+        x, y, z = (replace(image, dtype=WIDTHS[bits]) for bits in (first, second, output))
+        return node_instructions(OpView(Node("a", "add", ("x", "y"), ("z",)), (x, y), (z,)), rates)
+
+    rates = RATES[kernels]
+    assert taken(4, 4, 4) < taken(8, 8, 8)
+    assert taken(4, 8, 4) == taken(4, 8, 8) == taken(8, 8, 4) == taken(8, 8, 8)
 
 
 def test_what_computes_nothing_takes_nothing() -> None:

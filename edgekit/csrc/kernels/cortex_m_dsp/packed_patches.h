@@ -5,8 +5,8 @@
 #ifndef EDGEKIT_KERNELS_PACKED_PATCHES_H
 #define EDGEKIT_KERNELS_PACKED_PATCHES_H
 
-#include "../inlined.h"
 #include "edgekit/kernels_packed.h"
+#include "inlined.h"
 #include "patches.h"
 
 /* Keeps a mask in a register, where shifting comes with the operation. */

@@ -140,8 +140,10 @@ def round_second_order(matrices: Real, hessians: Real, highest: int) -> Real:
     """
     depth = matrices.shape[2]
     diagonal = np.einsum("gkk->gk", hessians)
-    damping = _DAMPING * diagonal.mean(axis=1) + np.finfo(np.float64).tiny
-    damped = hessians + np.maximum(damping, 1e-6)[:, None, None] * np.eye(depth)
+    damping = _DAMPING * diagonal.mean(axis=1)
+    # Of inputs that never change anything is as near as anything else.
+    damping = np.where(damping > 0.0, damping, 1.0)
+    damped = hessians + damping[:, None, None] * np.eye(depth)
     upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
     left, chosen = matrices.copy(), np.empty_like(matrices)
     for k in range(depth):

@@ -9,6 +9,7 @@ nothing at run time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -30,13 +31,16 @@ from edgekit.ops import int8, spec_of
 from edgekit.ops.spec import OpView, QuantRule
 
 _FITTED = frozenset({"conv2d", "depthwise_conv2d", "fully_connected"})
+_DEEPEST = 8192
+"""Weights of a row that are fitted: memory grows with the square, time with the cube. Longer rows
+stay as they were rounded to nearest, and their bias alone makes up for it."""
 
 
 def refined(graph: Graph, narrow: Graph, samples: Iterable[Mapping[str, Array]]) -> Graph:
     """Return ``narrow`` with weights and biases that bring it nearer to the int8 graph.
 
     Layers that read what they read in int8, with int8 weights, stay as they are, and so do
-    weights that several layers share.
+    weights that several layers share. Of rows of more than 8,192 weights only the bias changes.
 
     Parameters
     ----------
@@ -64,11 +68,12 @@ def refined(graph: Graph, narrow: Graph, samples: Iterable[Mapping[str, Array]])
         own = all(len(readers[name]) == 1 for name in node.inputs[1:] if name)
         if not own or not _has_stored_weights(narrow, node):
             continue
-        moments = input_moments(twin, exact, node, rounded)
-        if moments.same and not narrow.tensors[node.inputs[1]].dtype.is_packed:
-            continue
-        for constant in _fitted_constants(twin, exact, node, rounded, moments):
-            rounded.override(constant)
+        if _depth(narrow, node) <= _DEEPEST:
+            moments = input_moments(twin, exact, node, rounded)
+            if moments.same and not narrow.tensors[node.inputs[1]].dtype.is_packed:
+                continue
+            for constant in _fitted_constants(twin, exact, node, rounded, moments):
+                rounded.override(constant)
         if len(node.inputs) > 2 and node.inputs[2]:
             rounded.override(corrected_bias(twin, exact, node, rounded))
     return rounded.graph
@@ -80,6 +85,12 @@ def _has_stored_weights(narrow: Graph, node: Node) -> bool:
         return False
     weights = narrow.tensors[node.inputs[1]]
     return weights.is_constant and weights.quantization is not None
+
+
+def _depth(narrow: Graph, node: Node) -> int:
+    """Return the weights of a row."""
+    shape = narrow.tensors[node.inputs[1]].static_shape
+    return math.prod(shape[1:3] if node.op == "depthwise_conv2d" else shape[1:])
 
 
 def _fitted_constants(

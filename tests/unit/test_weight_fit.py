@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.converters.quantization import refinement
 from edgekit.converters.quantization.bias_correction import Progress
 from edgekit.converters.quantization.bit_widths import WIDTHS, width_groups, with_bit_widths
 from edgekit.converters.quantization.histograms import clip_range, observe_histograms
@@ -179,6 +180,21 @@ def test_nothing_narrow_leaves_every_constant(graph: Graph) -> None:
     for name, tensor in graph.tensors.items():
         if tensor.is_constant:
             assert np.array_equal(made.tensors[name].data, tensor.data)
+
+
+def test_long_rows_are_rounded_to_nearest_and_keep_their_mean(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {node.name: 4 for node in graph.nodes if node.op == "conv2d"}
+    nearest = with_bit_widths(graph, {}, layers)
+    monkeypatch.setattr(refinement, "_DEEPEST", 0)
+    made = with_bit_widths(graph, {}, layers, samples=samples_of(graph, 2))
+    changed = []
+    for node in (node for node in made.nodes if node.name in layers):
+        weights, bias = node.inputs[1:3]
+        assert np.array_equal(made.tensors[weights].data, nearest.tensors[weights].data)
+        changed.append(not np.array_equal(made.tensors[bias].data, nearest.tensors[bias].data))
+    assert any(changed)
 
 
 def test_weights_that_two_layers_share_stay() -> None:

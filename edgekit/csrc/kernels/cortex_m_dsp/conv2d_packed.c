@@ -43,11 +43,20 @@ typedef struct target {
     int32_t is_aligned;  /* channels are at the begin of a byte */
 } target;
 
+/* Whether no factor is zero or below those of ek_round. */
+static int32_t are_usual(const int32_t *factor, int32_t count) {
+    for (; count > 0; count--, factor += EK_CHANNEL_FIELDS) {
+        if (factor[0] == 0 || factor[1] < -EK_LARGEST_SHIFT) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static target target_of(const ek_conv2d_packed_params *params, int32_t group) {
     const ek_conv2d_s8_params *base = &params->base;
     const int32_t bits = params->output_bits, count = base->output_channels / base->groups;
     const int32_t lowest = -(1 << (bits - 1));
-    const ek_output_stage all = {0, -128, 127, 0};
     target to = {
         .channels = base->channels + group * count * EK_CHANNEL_FIELDS,
         .stage = {base->output_zero_point, base->activation_min, base->activation_max,
@@ -59,7 +68,7 @@ static target target_of(const ek_conv2d_packed_params *params, int32_t group) {
         .is_aligned = (group * count * bits & 7) == 0,
     };
     if (base->activation_min == lowest && base->activation_max == -1 - lowest &&
-        ek_is_usual(&all, to.channels + 1, EK_CHANNEL_FIELDS, count)) {
+        are_usual(to.channels + 1, count)) {
         to.usual_bits = bits;
     }
     return to;
@@ -123,32 +132,32 @@ static const int8_t *multiply_pixels(const target *to, const int8_t *weights, in
     return weights;
 }
 
-/* Writes two channels of four pixels, whatever their factors and bounds. */
-EK_APART void finish_any(const target *to, int32_t done, const int32_t sums[8], uint8_t *output) {
-    const int32_t *channel = to->channels + done * EK_CHANNEL_FIELDS;
-    int8_t values[8];
-    ek_finish_any_4(sums, channel + 1, &to->stage, values, 1);
-    ek_finish_any_4(sums + 4, channel + 1 + EK_CHANNEL_FIELDS, &to->stage, values + 4, 1);
-    for (int32_t i = 0; i < EK_PATCHES; i++, output += to->pixel_bytes) {
-        put(output, to->first + done, to->bits, values[i]);
-        put(output, to->first + done + 1, to->bits, values[4 + i]);
-    }
-}
-
-/* Rounds by the factor of a channel, as ek_round does, but does not saturate. */
+/* Rescales by the factor of a channel as ek_finish_dsp does, but does not saturate. Factors of a
+ * half and more, which narrow values multiplied by narrow weights have often, need no rounding
+ * shift. */
 #define EK_ROUND(SUM)                                                                              \
     do {                                                                                           \
         const int32_t high = ek_high(SUM, multiplier);                                             \
         SUM = ek_saturating_add(high + (high >> 31), rounding) >> shift;                           \
     } while (0)
-#define EK_ROUND_4(A, B, C, D, CHANNEL)                                                            \
+#define EK_RAISE(SUM)                                                                              \
+    SUM = ek_wrapping_add(ek_high(ek_shift_left(SUM, -shift), multiplier), zero_point)
+#define EK_RESCALE_4(A, B, C, D, CHANNEL)                                                          \
     do {                                                                                           \
         const int32_t multiplier = (CHANNEL)[1], shift = -(CHANNEL)[2];                            \
-        const int32_t rounding = ek_half_of(&to->stage, shift);                                    \
-        EK_ROUND(A);                                                                               \
-        EK_ROUND(B);                                                                               \
-        EK_ROUND(C);                                                                               \
-        EK_ROUND(D);                                                                               \
+        if (shift > 0) {                                                                           \
+            const int32_t rounding = ek_half_of(&to->stage, shift);                                \
+            EK_ROUND(A);                                                                           \
+            EK_ROUND(B);                                                                           \
+            EK_ROUND(C);                                                                           \
+            EK_ROUND(D);                                                                           \
+        } else {                                                                                   \
+            const int32_t zero_point = to->stage.zero_point;                                       \
+            EK_RAISE(A);                                                                           \
+            EK_RAISE(B);                                                                           \
+            EK_RAISE(C);                                                                           \
+            EK_RAISE(D);                                                                           \
+        }                                                                                          \
     } while (0)
 
 #define EK_DESCALE(SUM, CHANNEL) SUM = ek_wrapping_add((CHANNEL)[0], (SUM) >> 4)
@@ -160,8 +169,8 @@ EK_APART void finish_any(const target *to, int32_t done, const int32_t sums[8], 
         EK_DESCALE(D, CHANNEL);                                                                    \
     } while (0)
 
-/* Stores two channels, whose factors are short and whose bounds those of the bits. Of channels of 2
- * bits, the second two share the byte of the first. */
+/* Stores two channels, whose bounds are those of the bits or narrower. Of channels of 2 bits, the
+ * second two share the byte of the first. */
 EK_INLINED void store_two(uint8_t *to, int32_t bits, int32_t is_second, int32_t a, int32_t b) {
     if (bits == 8) {
         to[0] = (uint8_t)ek_saturate8(a);
@@ -172,6 +181,21 @@ EK_INLINED void store_two(uint8_t *to, int32_t bits, int32_t is_second, int32_t 
         const int32_t both = ek_join_2(ek_saturate2(a), ek_saturate2(b));
         *to = (uint8_t)(is_second ? ek_join_4(*to, both) : both);
     }
+}
+
+/* Writes two channels of four pixels, whatever their factors and bounds; returns where the next two
+ * belong. */
+EK_APART uint8_t *finish_any(const target *to, int32_t half, const int32_t sums[8],
+                             uint8_t *output) {
+    const int32_t *channel = to->channels + 2 * half * EK_CHANNEL_FIELDS;
+    const int32_t bits = to->bits, is_second = half & 1;
+    int8_t values[8];
+    ek_finish_any_4(sums, channel + 1, &to->stage, values, 1);
+    ek_finish_any_4(sums + 4, channel + 1 + EK_CHANNEL_FIELDS, &to->stage, values + 4, 1);
+    for (int32_t i = 0; i < EK_PATCHES; i++) {
+        store_two(output + i * to->pixel_bytes, bits, is_second, values[i], values[4 + i]);
+    }
+    return output + (bits == 8 ? 2 : (bits == 4 ? 1 : is_second));
 }
 
 #define EK_STORE_4(BITS)                                                                           \
@@ -206,10 +230,10 @@ EK_INLINED const int8_t *multiply_blocks(const target *to, const int8_t *weights
         weights += (half & 1) ? -4 : 4 - 2 * weight_bits * fours;
         if (usual_bits == 0) {
             const int32_t sums[8] = {a0, a1, a2, a3, b0, b1, b2, b3};
-            finish_any(to, 2 * half, sums, pixel);
+            output = finish_any(to, half, sums, output);
         } else {
-            EK_ROUND_4(a0, a1, a2, a3, channel);
-            EK_ROUND_4(b0, b1, b2, b3, other);
+            EK_RESCALE_4(a0, a1, a2, a3, channel);
+            EK_RESCALE_4(b0, b1, b2, b3, other);
             if (usual_bits == 4) {
                 EK_STORE_4(4);
                 output++;

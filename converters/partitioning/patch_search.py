@@ -1,7 +1,7 @@
 """Which patches: every stage and grid weighed by peak bytes against extra multiply-accumulates.
 
-The search tries each end of a patch stage whose output is smaller than those of all ends before (a
-later end with an output as large only adds overlap), with grids of growing fineness, with and
+The search tries each end of a patch stage whose output is not larger than that of any end before
+(a larger image would have to be kept whole), with grids of growing fineness, with and
 without kept rows. What is weighed is exact: the largest sum of live bytes of the patched graph,
 scratch memory of kernels included, and its multiply-accumulates.
 
@@ -86,7 +86,7 @@ def candidates(graph: Graph, *, streamed: bool) -> Iterator[PatchGrid]:
     smallest = max(tensor.size_bytes for tensor in graph.tensors.values())
     for last in patch_stages(graph):
         output = graph.tensors[producers[last].outputs[0]]
-        if output.size_bytes >= smallest:
+        if output.size_bytes > smallest:
             continue
         smallest = output.size_bytes
         _, height, width, _ = output.static_shape

@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Mixed precision, step by step.")
     parser.add_argument("--model", choices=zoo.IMAGE_CLASSIFIERS, default="surfaces")
     parser.add_argument("--images", type=int, default=1000, help="test images")
-    parser.add_argument("--outlier-images", type=int, default=500, help="test images with outliers")
+    parser.add_argument("--outlier-images", type=int, default=200, help="test images with outliers")
     parser.add_argument("--board-images", type=int, default=10, help="images run under QEMU")
     parser.add_argument("--patch", default="3x3", help="grid of the plans with a choice")
     return parser.parse_args()

@@ -212,10 +212,13 @@ class _Weighing:
 
     def smallest_forms(self) -> Iterator[Form]:
         """Yield forms whose sizes are known without data: weights alone, and all of 4 bits."""
-        graph = self._product.graph
-        layers = self._layers(self._form(INT8, graph).plan)
+        graph, profile = self._product.graph, self._job.profile
+        layers = self._layers(self._plan_of(self._product))
+        weights = with_bit_widths(graph, {}, layers)
+        home = profile.memory(profile.constants_memory or profile.working_memory)
+        if weights.weights_bytes > home.available_bytes.integer:
+            return
         if layers:
-            weights = with_bit_widths(graph, {}, layers)
             yield self._form(_weights_of(layers), weights)
         widths = {
             name: (WIDTHS[4], int8.quantization_of(graph.tensors[name]))

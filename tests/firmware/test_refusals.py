@@ -41,7 +41,7 @@ def converted(path: Path, device: str, patch: str = "auto") -> Conversion:
     return convert(path, device=device, dry_run=True, patch=patch)
 
 
-@pytest.mark.parametrize("device", ["stm32l4r5", "nano33ble"])
+@pytest.mark.parametrize("device", ["stm32l4r5", pytest.param("nano33ble", marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", LARGE_MODELS, ids=lambda name: Path(name).stem)
 def test_large_models_are_refused_with_the_exact_shortfall(
     name: str, device: str, asset: Find
